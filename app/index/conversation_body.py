@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, ScalarSelect, Select, case, func, literal_column, select
+from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, case, func, literal_column, select
 
 from ..model.ids import ConversationId, dashed
 from ..model.page import View
@@ -22,26 +22,18 @@ _NOBODY = b',"owner":null,"sub_conversation_ids":[],"subagent_ids":[]}'
 _children = conversation.alias("child")
 
 
-def _sub_conversations() -> ScalarSelect[str]:
+def _sub_conversations(row: FromClause) -> ScalarSelect[str]:
     """Return a column with the comma-separated uuids of a row's children, oldest first. A sub-agent's ends in *."""
     starred = _children.c.uuid.op("||")(case((_children.c.archived >= literal_column("2"), "*"), else_=""))
     ordered = (
         select(starred.label("uuid"))
-        .where(_children.c.parent == conversation.c.uuid)
+        .where(_children.c.parent == row.c.uuid)
         .order_by(_children.c.created_at, _children.c.uuid)
-        .correlate(conversation)
+        .correlate(row)
         .subquery()
     )
     comma: Any = literal_column("','")
     return select(func.aggregate_strings(ordered.c.uuid, comma)).scalar_subquery()
-
-
-COLUMNS: tuple[ColumnElement[Any], ...] = (
-    conversation_info.c.body,
-    conversation.c.owner,
-    _sub_conversations().label("children"),
-)
-"""The arguments of `compose_info_body` as columns, in the same order."""
 
 
 def compose_info_body(body: bytes, owner: str | None, children: str | None) -> bytes:
@@ -61,20 +53,18 @@ _ERRORS: ColumnElement[bool] = literal_column("event.kind IN ('AgentErrorEvent',
 """The condition of the database index `ix_event_errors`, in its own words, so that SQLite uses it."""
 
 
-def _tags() -> ColumnElement[str]:
+def _tags(row: FromClause) -> ColumnElement[str]:
     """Return a column with a row's tags as a JSON object."""
-    mine = select().select_from(conversation_tag).where(conversation_tag.c.conversation == conversation.c.id)
+    mine = select().select_from(conversation_tag).where(conversation_tag.c.conversation == row.c.id)
     return as_json_object(conversation_tag.c.key, conversation_tag.c.value, mine)
 
 
-def _errors() -> ScalarSelect[int]:
-    return (
-        select(func.count()).select_from(event).where(event.c.conversation == conversation.c.id, _ERRORS)
-    ).scalar_subquery()
+def _errors(row: FromClause) -> ScalarSelect[int]:
+    return (select(func.count()).select_from(event).where(event.c.conversation == row.c.id, _ERRORS)).scalar_subquery()
 
 
-def _children_count() -> ScalarSelect[int]:
-    return select(func.count()).where(_children.c.parent == conversation.c.uuid).scalar_subquery()
+def _children_count(row: FromClause) -> ScalarSelect[int]:
+    return select(func.count()).where(_children.c.parent == row.c.uuid).scalar_subquery()
 
 
 _ROW_NAMES = (
@@ -84,29 +74,31 @@ _ROW_NAMES = (
 )  # fmt: skip
 
 
-def _row_columns() -> list[ColumnElement[Any]]:
+def _row_columns(row: FromClause) -> list[ColumnElement[Any]]:
     more: dict[str, ColumnElement[Any]] = {
         "preview": conversation_info.c.preview,
-        "tags": _tags(),
-        "error_count": _errors(),
-        "children": _children_count(),
-        "archived": conversation.c.archived % literal_column("2"),
+        "tags": _tags(row),
+        "error_count": _errors(row),
+        "children": _children_count(row),
+        "archived": row.c.archived % literal_column("2"),
     }
-    return [(conversation.c[name] if name not in more else more[name]).label(f"row_{name}") for name in _ROW_NAMES]
+    return [(row.c[name] if name not in more else more[name]).label(f"row_{name}") for name in _ROW_NAMES]
 
 
-_COLUMNS = {View.FULL: COLUMNS, View.ROW: (conversation.c.uuid.label("row_uuid"), *_row_columns())}
+def columns_of(view: View, row: FromClause = conversation) -> tuple[ColumnElement[Any], ...]:
+    """Return the columns that `composer_of(view)` takes. The first one is null only for a row without a body.
+
+    `row` is the table `conversation`, or a subquery of it.
+    """
+    if view is View.ROW:
+        return (row.c.uuid.label("row_uuid"), *_row_columns(row))
+    return (conversation_info.c.body, row.c.owner, _sub_conversations(row).label("children"))
 
 
-def columns_of(view: View) -> tuple[ColumnElement[Any], ...]:
-    """Return the columns that `composer_of(view)` takes. The first one is null only for a row without a body."""
-    return _COLUMNS[view]
-
-
-def select_view(view: View, *columns: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
-    """Return a SELECT of these columns of `conversation`, followed by `columns_of(view)`."""
-    return select(*columns, *columns_of(view)).join_from(
-        conversation, conversation_info, conversation_info.c.conversation == conversation.c.id
+def select_view(view: View, *columns: ColumnElement[Any], row: FromClause = conversation) -> Select[*tuple[Any, ...]]:
+    """Return a SELECT of these columns of `row`, followed by `columns_of(view, row)`."""
+    return select(*columns, *columns_of(view, row)).join_from(
+        row, conversation_info, conversation_info.c.conversation == row.c.id
     )
 
 

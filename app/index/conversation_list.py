@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import (
     BindParameter,
     ColumnElement,
+    FromClause,
     Select,
     bindparam,
     case,
@@ -33,7 +34,7 @@ from ..model.page import Cursor, SortOrder, View, decode_token, encode_token
 from . import filter_sql, tally
 from .connections import ReadConnection, Reads
 from .conversation_body import composer_of, select_view
-from .dialect import Sql, compiled
+from .dialect import Sql, compiled, paired
 from .filter_sql import bare, clauses, clauses_by_index, clauses_to_count, find_shelves, unindexed
 from .tables import conversation
 
@@ -83,9 +84,21 @@ def _walked(shape: ListShape) -> list[str]:
 
 
 def ordered_sql(shape: ListShape) -> Sql:
-    """Return the statement for a page that walks a database index in the requested order."""
-    statement = _selected(shape).where(*clauses(shape.names, bare), *_place(shape, bare))
-    return compiled(statement.order_by(*_directions(shape, bare)).limit(bindparam("row_limit")), short=True)
+    """Return the statement for a page that walks a database index in the requested order.
+
+    For PostgreSQL, the page is a subquery: otherwise its planner prepares to list the children of all conversations.
+    """
+
+    def of_page(name: str) -> ColumnElement[Any]:
+        return page.c[name]
+
+    limit: BindParameter[int] = bindparam("row_limit")
+    first, directions = _largest(shape), _directions(shape, bare)
+    conditions = (*clauses(shape.names, bare), *_place(shape, bare))
+    statement = _selected(shape, conversation, first).where(*conditions).order_by(*directions).limit(limit)
+    page = select(conversation).where(*conditions).order_by(*directions).limit(limit).correlate(None).subquery("page")
+    postgres = _selected(shape, page, first).order_by(*_directions(shape, of_page))
+    return paired(statement, postgres, short=True)
 
 
 def walking_sql(shape: ListShape) -> Sql:
@@ -114,17 +127,22 @@ def reading_sql(shape: ListShape) -> Sql:
 
 def _page_of(shape: ListShape, found: Select[int], *, short: bool = False) -> Sql:
     ids = found.limit(bindparam("row_limit")).scalar_subquery()
-    page = _selected(shape).where(conversation.c.id.in_(ids)).order_by(*_directions(shape, unindexed))
+    page = _selected(shape, conversation, _largest(shape)).where(conversation.c.id.in_(ids))
+    page = page.order_by(*_directions(shape, unindexed))
     return compiled(page, short=short)
 
 
-def _selected(shape: ListShape) -> Select[*tuple[Any, ...]]:
-    """Return a SELECT of uuid, sort key, largest key (on the first page of an ascending order), and the view."""
+def _selected(shape: ListShape, row: FromClause, largest: ColumnElement[Any]) -> Select[*tuple[Any, ...]]:
+    """Return a SELECT of uuid, sort key, largest key and the view, of rows of `conversation` or of a subquery of it."""
+    return select_view(shape.view, row.c.uuid, row.c[shape.order.column], largest, row=row)
+
+
+def _largest(shape: ListShape) -> ColumnElement[Any]:
+    """Return the largest sort key, on the first page of an ascending order, or null."""
+    if shape.after or shape.order.descending:
+        return null()
     key = conversation.c[shape.order.column]
-    largest: ColumnElement[Any] = null()
-    if not (shape.after or shape.order.descending):
-        largest = select(func.max(key)).where(*clauses(_walked(shape), bare)).correlate(None).scalar_subquery()
-    return select_view(shape.view, conversation.c.uuid, key, largest)
+    return select(func.max(key)).where(*clauses(_walked(shape), bare)).correlate(None).scalar_subquery()
 
 
 def _place(shape: ListShape, column: filter_sql.Column) -> list[ColumnElement[bool]]:

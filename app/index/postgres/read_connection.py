@@ -55,7 +55,7 @@ class PostgresReadConnection:
         driver = await self._connected()
         await self._limit(driver)
         translated = translate(sql)
-        cursor = await driver.execute(translated.text, translated.bind(params))
+        cursor = await driver.execute(translated.limited_text(params), translated.bind(params), binary=True)
         return await cursor.fetchall()
 
     async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:

@@ -30,7 +30,9 @@ class Server(NamedTuple):
 
     def begin(self, *, reading: bool) -> sql.Composed:
         """Return what a new connection executes first."""
-        begin = sql.SQL("SET search_path TO {}, public; SET TIME ZONE 'UTC'").format(sql.Identifier(self.schema))
+        begin = sql.SQL("SET search_path TO {}, public; SET TIME ZONE 'UTC'; SET jit = off").format(
+            sql.Identifier(self.schema)
+        )
         return begin + sql.SQL("; SET default_transaction_read_only = on") if reading else begin
 
     def connect(self, *, adapted: bool = True, patience_s: float | None = None) -> psycopg.Connection[tuple[Any, ...]]:
