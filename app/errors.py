@@ -72,9 +72,13 @@ class SchemaTooNew(StoreError):
 
 
 class IndexUnusable(StoreError):
-    """The index file cannot be opened, or is not a convstore index."""
+    """The index cannot be opened, or is not a convstore index. If `away`, its server does not answer now."""
 
     code = "index_unusable"
+
+    def __init__(self, reason: str, *, away: bool = False) -> None:
+        super().__init__(reason)
+        self.away = away
 
 
 class IndexDamaged(IndexUnusable):
@@ -205,9 +209,15 @@ class LocksUnsupported(StoreError):
 
 
 class HostSilent(StoreError):
-    """The process could not tell the other hosts that it lives, so it must not write."""
+    """The process could not tell the other hosts that it lives, so it must not write; nothing was written."""
 
     code = "host_silent"
+
+
+class OutcomeUnknown(StoreError):
+    """The process learned during a write that it may not write. An event of the request may be in the log."""
+
+    code = "outcome_unknown"
 
 
 class ConversationOwned(StoreError):

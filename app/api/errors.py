@@ -43,6 +43,7 @@ STATUS_OF: dict[str, HTTPStatus] = {
     errors.InvalidSettings.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.RebuildRefused.code: HTTPStatus.INTERNAL_SERVER_ERROR,
     errors.HostSilent.code: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.OutcomeUnknown.code: HTTPStatus.GATEWAY_TIMEOUT,
     errors.ConversationOwned.code: HTTPStatus.CONFLICT,
     errors.OwnershipLost.code: HTTPStatus.CONFLICT,
     errors.ConversationExists.code: HTTPStatus.CONFLICT,

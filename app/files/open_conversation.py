@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from ..errors import HostSilent, StoreError, UnreadableFile
+from ..errors import HostSilent, OutcomeUnknown, StoreError, UnreadableFile
 from ..locks import hold_lock
 from ..model.conversation import LOOK_BACK, ConversationFiles
 from ..model.event import EventRow, KnownEnds, parse_json_object
@@ -146,6 +146,8 @@ class OpenConversation:
             OwnershipLost, ConversationNotFound, LockTimeout: this process may not write now; nothing was written.
             EventExists, InvalidEvent, EventNotFound, InvalidConversation: the edit is invalid; nothing was written.
             DiskFull, WriteFailed: writing failed; no event was appended.
+            HostSilent: this host may not write now; nothing was written.
+            OutcomeUnknown: this host learned during the write that it may not write; an event may be in the log.
         """
         with self._lock() as locked:
             fd, events_fd, _ = locked
@@ -163,8 +165,10 @@ class OpenConversation:
             )
             try:
                 return self._apply(locked, change, prepared, reread=reread)
-            except BaseException:
+            except BaseException as error:
                 self.broken = True
+                if isinstance(error, HostSilent):
+                    raise OutcomeUnknown(f"{error} with the same event ids, since events may be in the log") from error
                 raise
 
     def save_updated_at(self, updated_at_us: int) -> bool:

@@ -90,7 +90,7 @@ class Storm:
         await host.end(signal.SIGKILL)
         await asyncio.sleep(self._dice.choice((0, *_PAUSES_S[:-1])))
         async with asyncio.timeout(_LAST_S):
-            while not await host.try_start():  # as a supervisor does it; without PostgreSQL, a start fails
+            while not await host.try_start():  # as a supervisor does it
                 pass
         self._free.append(host)
 
@@ -161,8 +161,8 @@ class Storm:
                 if answer.is_success or (code == "event_exists" and unclear):
                     self.answers[told] += 1
                     return
-                assert answer.status_code == 503 or code in _AGAIN, f"{host.name}: {answer.text}"
-                unclear |= answer.status_code == 503
+                assert answer.status_code in {503, 504} or code in _AGAIN, f"{host.name}: {answer.text}"
+                unclear |= answer.status_code == 504
             self.answers[told] += 1
             if self._over.is_set():
                 last_s = last_s or time.monotonic() + _LAST_S

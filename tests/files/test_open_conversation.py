@@ -11,7 +11,17 @@ from typing import Any
 import orjson
 import pytest
 
-from app.errors import EventExists, EventNotFound, InvalidEvent, OwnershipLost, StoreError, UnreadableFile, WriteFailed
+from app.errors import (
+    EventExists,
+    EventNotFound,
+    HostSilent,
+    InvalidEvent,
+    OutcomeUnknown,
+    OwnershipLost,
+    StoreError,
+    UnreadableFile,
+    WriteFailed,
+)
 from app.files import layout, lease, liveness
 from app.files.fingerprint import UNTRUSTED
 from app.files.log.edit import Edit, prepare_events, with_parent
@@ -120,6 +130,39 @@ def test_an_owner_that_was_taken_over_writes_nothing(path: Path) -> None:
         lease.claim(path.parent, path.name, "another", force=True)
         with pytest.raises(OwnershipLost, match="is no longer owned by"):
             opened.apply(Edit([make_event(2)]))
+
+
+class Hosts:
+    """The hosts of an index that hears this one only for the next `heard` looks."""
+
+    heard = 1
+
+    def find(self, _: str) -> None:
+        return None
+
+    def require_alive(self) -> None:
+        self.heard -= 1
+        if self.heard < 0:
+            raise HostSilent("silent; try again")
+
+
+@pytest.mark.parametrize("heard", range(6))
+def test_a_host_that_falls_silent_says_whether_an_event_may_be_there(path: Path, heard: int) -> None:
+    with liveness.share(path.parent, hosts := Hosts(), None):
+        hosts.heard = 100
+        opened = load(path)
+        before = len(list((path / "events").glob("event-*.json")))
+        hosts.heard = heard
+        raised: type[StoreError] | None = None
+        try:
+            opened.apply(Edit([make_event(2)]))
+        except StoreError as error:
+            raised = type(error)
+    after = len(list((path / "events").glob("event-*.json")))
+    assert raised in {HostSilent, OutcomeUnknown, None}
+    assert raised is not HostSilent or after == before, "nothing was written"
+    assert raised is not None or after == before + 1
+    assert heard or raised is HostSilent
 
 
 def parents(edit: Edit, head: str | None, names: Sequence[EventName]) -> list[str | None]:

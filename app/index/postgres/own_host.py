@@ -154,8 +154,7 @@ class PostgresHosts:
         if self._dead or time.clock_gettime(_CLOCK) > self._until:
             raise HostSilent(
                 f"this server has not reached the index {self._server.name} for {self._times.fence_s:g} s, so another "
-                "host may take over its conversations, and it writes to none. Try again; an event of a refused request "
-                "may be in the log"
+                "host may take over its conversations, and it writes to none; try again"
             )
 
     def send(self, message: str) -> None:
