@@ -91,6 +91,11 @@ HOSTS ?= 100
 hosts: .venv/dev
 	CONVSTORE_TEST_HOSTS=$(HOSTS) $(LONG) -rP tests/faults/test_host_storm.py
 
+.PHONY: engines
+# The suites whose stores have an index, with that index in PostgreSQL.
+engines: .venv/dev
+	CONVSTORE_TEST_ENGINE=postgres $(TESTS) $(or $(PYTEST),$(addprefix tests/,index store api properties conformance))
+
 .PHONY: creates
 # Compare all 18,875 requests to create a conversation with agent-server; OPENHANDS_PYTHON names a Python that has it.
 creates: .venv/dev

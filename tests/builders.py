@@ -11,11 +11,11 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 BEGIN = datetime(2026, 10, 1, 12, tzinfo=UTC)
 
@@ -176,8 +176,7 @@ _HELD = {
                usage, openable, pinned
         FROM conversation ORDER BY uuid""",
     "conversation_info": """
-        SELECT uuid, CAST(body AS TEXT), preview FROM conversation_info JOIN conversation ON conversation = id
-        ORDER BY uuid""",
+        SELECT uuid, body, preview FROM conversation_info JOIN conversation ON conversation = id ORDER BY uuid""",
     "conversation_tag": """
         SELECT uuid, key, value FROM conversation_tag LEFT JOIN conversation ON conversation = id
         ORDER BY uuid, key""",
@@ -213,8 +212,41 @@ def break_index(root: Path) -> None:
 
 def index_tables(path: Path) -> dict[str, list[tuple[Any, ...]]]:
     """Return all that an index holds, apart from what differs between equal ones: keys, signatures, revision, times."""
-    with closing(sqlite3.connect(path)) as db:
+    with index_database(path) as db:
         return {table: db.execute(sql).fetchall() for table, sql in _HELD.items()}
+
+
+@contextmanager
+def index_database(path: Path) -> Iterator[IndexDatabase]:
+    """Open the database of an index as another program does. What the block does is committed at its end.
+
+    The index is the one in PostgreSQL, if the settings name one, or else the file `path`.
+    """
+    server = os.environ.get("CONVSTORE_INDEX_URL", "")
+    if not server.startswith("postgresql"):
+        with closing(sqlite3.connect(path)) as db, db:
+            yield db
+        return
+    import psycopg  # noqa: PLC0415 - need not be installed
+
+    with psycopg.connect(server, options=f"-csearch_path={os.environ['CONVSTORE_INDEX_SCHEMA']}") as connection:
+        yield _PostgresDatabase(connection)
+
+
+class IndexDatabase(Protocol):
+    """A connection to an index. Parameters are written as `?`."""
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Any:
+        """Run a statement and return its cursor."""
+
+
+class _PostgresDatabase:
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, parameters: Sequence[Any] = (), /) -> Any:
+        """Run a statement and return its cursor."""
+        return self._connection.execute(sql.replace("?", "%s"), parameters or None)
 
 
 class SecondProcess:
@@ -339,6 +371,11 @@ sys.stdin.readline()
 @contextmanager
 def busy_index(root: Path) -> Iterator[None]:
     """Have another program hold the write lock of a store's index meanwhile; it is free at once afterwards."""
+    if os.environ.get("CONVSTORE_INDEX_URL", "").startswith("postgresql"):
+        with index_database(root) as database:
+            database.execute("UPDATE turn SET number = number + 1")
+            yield
+        return
     with second_process(_HOLD_INDEX, root / ".convstore" / "index.db") as other:
         assert other.hear() == "held"
         yield

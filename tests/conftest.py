@@ -24,7 +24,7 @@ from app.index.engine import Index
 from app.index.sqlite import migrations
 from tests.builders import make_conversation
 
-pytest_plugins = ["tests.postgres", "tests.suites", "tests.untried", "tests.watchdog"]
+pytest_plugins = ["tests.engines", "tests.postgres", "tests.suites", "tests.untried", "tests.watchdog"]
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = app.__name__
@@ -129,6 +129,14 @@ async def transaction(index: Index, work: Callable[[WriteConnection], object] = 
 async def serving(settings: Settings, key: str | None = "a-key") -> AsyncIterator[httpx.AsyncClient]:
     """Run the application in this process, its index in step, and give a client that holds the key."""
     started = datetime.now(UTC)
+    async with answering(settings, key) as client:
+        await _in_step(client, started)
+        yield client
+
+
+@asynccontextmanager
+async def answering(settings: Settings, key: str | None = "a-key") -> AsyncIterator[httpx.AsyncClient]:
+    """Run the application in this process, and give a client that holds the key at once."""
     application = create_app(settings, keys=[key] if key else [])
     async with (
         application.router.lifespan_context(application),
@@ -138,7 +146,6 @@ async def serving(settings: Settings, key: str | None = "a-key") -> AsyncIterato
             headers={"X-Session-API-Key": key} if key else {},
         ) as client,
     ):
-        await _in_step(client, started)
         yield client
 
 

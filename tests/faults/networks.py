@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
+
+from tests.postgres import is_running
 
 
 def _ip(*arguments: str) -> None:
@@ -61,12 +65,26 @@ class Network:
         _ip("link", "set", self.link, state)
 
 
+def _remove_left_behind() -> None:
+    """End the hosts of runs that were killed, and remove their networks."""
+    listed = subprocess.run(["ip", "netns", "list"], check=True, capture_output=True, text=True).stdout
+    for name in re.findall(r"^cvt\d+(?:-\d+)?", listed, re.MULTILINE):
+        if is_running(int(re.findall(r"\d+", name)[0])):
+            continue
+        inside = subprocess.run(["ip", "netns", "pids", name], check=False, capture_output=True, text=True).stdout
+        for process in inside.split():
+            with suppress(ProcessLookupError):
+                os.kill(int(process), signal.SIGKILL)
+        subprocess.run(["ip", "netns", "delete", name], check=False, capture_output=True)
+
+
 @contextmanager
 def networks(number: int) -> Iterator[list[Network]]:
     """Make networks for so many hosts. Where this is not possible, all hosts are in the network of this process."""
     if not can_separate():
         yield [Network() for _ in range(number)]
         return
+    _remove_left_behind()
     made: list[Network] = []
     names = [f"cvt{os.getpid()}-{one}" for one in range(number)]
     subnet = f"10.{200 + os.getpid() % 50}"

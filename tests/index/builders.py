@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import cast
 
+from app import Settings
 from app.index import conversation_lookup, conversation_rows
+from app.index.opening import make_index
 from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.event import EventFacts, EventRow
 from app.model.filters import Status
 from app.model.ids import ConversationId, EventName
-from tests.builders import make_id
+from tests.builders import index_database, make_id
 
 
 @asynccontextmanager
 async def opened(path: Path, busy_timeout_s: float = 5, readers: int = 2) -> AsyncIterator[Index]:
-    index = Index(path, readers=readers, busy_timeout_s=busy_timeout_s)
-    await index.open()
+    """Open the index of the file `path`, or that in PostgreSQL if the settings name one."""
+    settings = Settings(store=path.parent.parent, busy_timeout_s=busy_timeout_s)
+    if settings.index_server is None:
+        index = Index(path, readers=readers, busy_timeout_s=busy_timeout_s)
+        await index.open()
+    else:
+        index = cast(Index, make_index(settings, readers=readers))
+        index.path = path
+        await index.make_ready(busy_timeout_s)
     try:
         yield index
     finally:
@@ -28,7 +37,7 @@ async def opened(path: Path, busy_timeout_s: float = 5, readers: int = 2) -> Asy
 
 def stored_revision(path: Path) -> int:
     """Return the revision as another program sees it."""
-    with closing(sqlite3.connect(path)) as db:
+    with index_database(path) as db:
         return int(db.execute("SELECT revision FROM revision").fetchone()[0])
 
 

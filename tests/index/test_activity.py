@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -17,6 +16,7 @@ from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import ConversationFilter
 from app.model.ids import EventName
 from app.model.periods import QUARTER_US
+from tests.builders import index_database
 from tests.index.builders import make_row, put
 from tests.index.plans import LISTED, plan
 
@@ -107,5 +107,5 @@ async def test_the_migration_counts_the_events_of_an_older_index(path: Path, ind
     await index.close()
     migrations.downgrade(path, "0009")
     migrations.upgrade(path)
-    with closing(sqlite3.connect(path)) as db:
+    with index_database(path) as db:
         assert db.execute("SELECT quarter, 1, events FROM activity ORDER BY quarter").fetchall() == before

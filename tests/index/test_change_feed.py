@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -11,13 +9,13 @@ import pytest
 
 from app.index import conversation_rows, state
 from app.index.sqlite.database import Index
-from tests.builders import make_id
+from tests.builders import index_database, make_id
 from tests.index.builders import make_row, put
 
 
 def revisions(path: Path) -> dict[str, int]:
     """Return the revision of each row and of each tombstone."""
-    with closing(sqlite3.connect(path)) as db:
+    with index_database(path) as db:
         rows = db.execute("SELECT uuid, revision FROM conversation UNION ALL SELECT uuid, revision FROM deletion")
         return dict(rows)
 
@@ -41,7 +39,7 @@ async def test_a_deletion_leaves_a_tombstone_until_the_conversation_is_back(inde
     assert revisions(index.path) == {make_id(1): 2}
     await put(index, make_row(1))
     assert revisions(index.path) == {make_id(1): 3}
-    with closing(sqlite3.connect(index.path)) as db:
+    with index_database(index.path) as db:
         assert db.execute("SELECT count(*) FROM deletion").fetchone() == (0,)
 
 

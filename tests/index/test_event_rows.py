@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing
 from functools import partial
 
 from app.index import conversation_rows, event_rows
@@ -11,7 +9,7 @@ from app.index.connections import WriteConnection
 from app.index.sqlite.database import Index
 from app.model.event import LogChange
 from app.model.ids import ConversationId
-from tests.builders import index_tables, make_id
+from tests.builders import index_database, index_tables, make_id
 from tests.index.builders import key_of, make_message, make_row, put, stored_revision
 
 
@@ -66,7 +64,7 @@ async def test_an_event_that_a_sync_wrote_before_is_written_over_with_what_it_sa
         assert event_rows.upsert_events(connection, [LogChange(key, [make_message("more", 1)], [])]) == 0
 
     await index.write(write)
-    with closing(sqlite3.connect(index.path)) as db:
+    with index_database(index.path) as db:
         said = db.execute("SELECT seq, text FROM message ORDER BY seq").fetchall()
     assert said == [(-1, "A title"), (0, "after"), (1, "more")]
 

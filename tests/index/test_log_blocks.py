@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -18,7 +17,7 @@ from app.index.sqlite.database import Index
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
-from tests.builders import make_id
+from tests.builders import index_database, make_id
 from tests.index.builders import make_row, put
 from tests.index.plans import plan
 
@@ -51,8 +50,8 @@ async def miscounted(index: Index) -> list[tuple[int, int]]:
 
 async def blocks(index: Index) -> list[tuple[object, ...]]:
     await index.write(lambda _: None)
-    with closing(sqlite3.connect(index.path)) as db:
-        return db.execute("SELECT * FROM log_block ORDER BY conversation, block, kind, source, tool").fetchall()
+    with index_database(index.path) as db:
+        return list(db.execute("SELECT * FROM log_block ORDER BY conversation, block, kind, source, tool"))
 
 
 def count_plainly(rows: list[EventRow]) -> Outline:
@@ -155,12 +154,11 @@ async def test_wrong_counts_are_found_and_counted_anew(index: Index) -> None:
     random = Random(17)  # noqa: S311 - made-up data
     await put(index, make_row(1))
     await apply(index, LogChange(1, [make_event(random, seq) for seq in range(ROWS_READ + 2 * BLOCK)], []))
-    with closing(sqlite3.connect(index.path)) as db:
+    with index_database(index.path) as db:
         db.execute(
             "UPDATE log_block SET events = events + 1 WHERE block = ? AND kind = 'Condensation'",
             [1 + ROWS_READ // BLOCK],
         )
-        db.commit()
     wrong = await miscounted(index)
     assert wrong == [(1, ROWS_READ + BLOCK)]
     await index.write(lambda connection: log_blocks.recount(connection, wrong))
@@ -187,7 +185,7 @@ async def test_the_migration_counts_the_events_of_an_older_index(path: Path, ind
     await index.close()
     migrations.downgrade(path, "0010")
     migrations.upgrade(path)
-    with closing(sqlite3.connect(path)) as db:
+    with index_database(path) as db:
         assert (
             db.execute("SELECT * FROM log_block ORDER BY conversation, block, kind, source, tool").fetchall() == before
         )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,6 +20,7 @@ from app.index.tally import DAY_US
 from app.model.conversation import ConversationRow, IndexedRow
 from app.model.facets import Facet, FacetKind, parse_facets
 from app.model.filters import ConversationFilter, Status
+from tests.builders import index_database
 from tests.index.builders import make_row, put
 from tests.index.plans import LISTED, plan
 
@@ -59,7 +59,7 @@ async def miscounted(index: Index) -> list[str]:
 
 
 def kept(path: Path) -> list[list[tuple[object, ...]]]:
-    with closing(sqlite3.connect(path)) as db:
+    with index_database(path) as db:
         return [db.execute(f"SELECT * FROM {table} ORDER BY 1, 2, 3, 4").fetchall() for table in TABLES]
 
 
@@ -77,10 +77,9 @@ async def test_any_changes_leave_the_counts_of_the_rows(index: Index) -> None:
 async def test_wrong_counts_are_found_and_counted_anew(index: Index) -> None:
     await fill(index, Random(5), 20)  # noqa: S311 - made-up data
     right = kept(index.path)
-    with closing(sqlite3.connect(index.path)) as db:
+    with index_database(index.path) as db:
         db.execute("UPDATE tally SET number = number + 1 WHERE facet IN ('', 'tag:area')")
         db.execute("DELETE FROM tally_day WHERE name = 'updated_at'")
-        db.commit()
     assert await miscounted(index) == ["all", "tag:area", "updated_at"]
     await index.write(tally.recount)
     assert (await miscounted(index), kept(index.path)) == ([], right)

@@ -13,6 +13,8 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import ConversationNotFound, IndexUnusable
 from app.index import state
+from app.index.postgres import own_host
+from app.index.postgres.server import Server
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.store.admin.doctor import examine_store
@@ -136,3 +138,20 @@ async def test_the_doctor_finds_a_sound_index(store: ConversationStore) -> None:
     found = [finding async for finding in examine_store(store.settings, "0", sample=2)]
     assert [one for one in found if one.level is Level.PROBLEM] == []
     assert any(one.check == "schema" and "PostgreSQL" in one.found for one in found)
+
+
+async def test_the_doctor_tells_who_writes_the_clock_and_a_pooler(
+    store: ConversationStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def told(check: str) -> tuple[Level, str]:
+        [one] = [one async for one in examine_store(store.settings, "0", sample=0) if one.check == check]
+        return one.level, one.found
+
+    assert await told("hosts") == (Level.OK, "none writes now")
+    async with store.writer(ONE):
+        assert await told("hosts") == (Level.OK, f"1 live and write: {store._writers.instance}")
+    assert (await told("server clock"))[0] is Level.OK
+    monkeypatch.setattr(own_host, "measure_clock", lambda _: -3.0)
+    assert await told("server clock") == (Level.NOTE, "PostgreSQL's clock is 3.0 s behind this machine's")
+    monkeypatch.setattr(Server, "shares_sessions", lambda _: True)
+    assert await told("pooler") == (Level.PROBLEM, "a pooler shares sessions between connections")

@@ -146,8 +146,8 @@ class Index(engine.Index):
         """Do nothing: each statement says whether the server answers."""
 
     def is_unusable(self) -> bool:
-        """Whether the index must be opened again: never, because each connection is made again when it is needed."""
-        return False
+        """Whether the index is not open yet. Afterwards, each connection is made again when it is needed."""
+        return not self._started_us
 
     async def replace(self) -> None:
         """Make or upgrade the schema, and open the index again."""
@@ -155,12 +155,18 @@ class Index(engine.Index):
         await self.make_ready(self._busy_timeout_s)
         self._damaged = False
 
+    def _require_opened(self) -> None:
+        """Check that `make_ready` found the schema to be this store's."""
+        if not self._started_us:
+            raise IndexUnusable(self._closed_because, away=True)
+
     def has_place(self) -> bool:
         """Whether the server answers."""
         try:
-            return read_revision(self._server) is not None
+            read_revision(self._server)
         except IndexUnusable:
             return False
+        return True
 
     def measure_files(self) -> dict[str, int]:
         """Return the size of the tables with their indexes. The write-ahead log belongs to the server."""
@@ -192,6 +198,7 @@ class Index(engine.Index):
     def _transact(
         self, work: Callable[[WriteConnection], T], asked_at: float, *, durable: bool, read_from: Identity | None
     ) -> T:
+        self._require_opened()
         if read_from is not None and read_from != self.opened:
             raise IndexUnusable(f"the connection to the index {self.name} was lost during the request; try again")
         begun_at = time.monotonic()
@@ -207,6 +214,7 @@ class Index(engine.Index):
 
     def try_lock(self, name: LockName) -> HeldLock | None:
         """Take a named lock of the index, or return None if another process or object holds it."""
+        self._require_opened()
         if not self._duties.take(name):
             return None
         self._held.add(name)

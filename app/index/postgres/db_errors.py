@@ -27,7 +27,8 @@ def explain(error: BaseException, name: str) -> StoreError:
     if isinstance(error, psycopg.OperationalError):
         return IndexUnusable(
             f"the PostgreSQL server of the index {name} does not answer ({said}); "
-            "convstore uses it again when it is back"
+            "convstore uses it again when it is back",
+            away=True,
         )
     return IndexUnusable(f"the index {name} cannot be used ({said}); `convstore index rebuild` builds it again")
 

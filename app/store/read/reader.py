@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager, suppress
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from ...errors import ConversationNotFound, IndexBusy, IndexDamaged
+from ...errors import ConversationNotFound, IndexBusy, IndexDamaged, IndexUnusable
 from ...files import liveness
 from ...files.log.event_log import RawEvent
 from ...files.metadata_reader import Reader
@@ -51,6 +52,8 @@ from .followers import Followers, follow_events
 from .freshness import Freshness
 from .index_reader import PAGE_MAX, IndexReader
 from .lookup import add_skills
+
+log = logging.getLogger(__name__)
 
 _ANY = ConversationFilter()
 _ANY_EVENT = EventFilter()
@@ -95,10 +98,13 @@ class StoreReader(IndexReader):
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings | Path | str, note: Note = ignore_note) -> AsyncIterator[Self]:
+    async def open(
+        cls, settings: Settings | Path | str, note: Note = ignore_note, *, follows: bool = False
+    ) -> AsyncIterator[Self]:
         """Open a store, and create or upgrade its index; `sync` fills it. `note` is called with durations and counts.
 
-        Instead of settings, the conversations directory is enough.
+        Instead of settings, the conversations directory is enough. With `follows`, the caller runs `run_background`,
+        which opens an index whose server does not answer now.
 
         Raises:
             StoreUnavailable: the conversations directory does not exist.
@@ -109,17 +115,26 @@ class StoreReader(IndexReader):
             settings = Settings(store=Path(settings))
         await asyncio.to_thread(require_directory, settings)
         store = cls(settings, note)
-        await store.index.make_ready(settings.busy_timeout_s)
+        await store._make_ready(wait_elsewhere=follows)
         if store.index.hosts is not None:
             store._sharing.enter_context(liveness.share(settings.root, store.index.hosts, settings.host_name))
         await asyncio.to_thread(require_temporary_directory, settings.state_dir)
         try:
-            with suppress(IndexBusy):
+            with suppress(IndexBusy, *([IndexUnusable] if follows else [])):
                 await adopt_index_settings(store.context)
             await store.context.presence.refresh(store.index)  # so nothing is written where a disk is not mounted
             yield store
         finally:
             await store.close()
+
+    async def _make_ready(self, *, wait_elsewhere: bool) -> None:
+        try:
+            await self.index.make_ready(self.settings.busy_timeout_s)
+        except IndexUnusable as error:
+            if not (error.away and wait_elsewhere):
+                raise
+            log.error("%s", error)  # noqa: TRY400 - the reason is in the text
+            self.index.note_away(error)
 
     async def close(self) -> None:
         """Close the index. The context manager `open` calls this."""

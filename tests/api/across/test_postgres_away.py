@@ -11,7 +11,7 @@ import pytest
 
 from app import Settings
 from tests.builders import make_conversation, make_id
-from tests.conftest import serving
+from tests.conftest import answering, serving
 from tests.postgres import own_server
 
 pytestmark = [pytest.mark.long, pytest.mark.postgres]
@@ -51,6 +51,26 @@ async def test_a_server_that_was_away_is_used_again(root: Path, monkeypatch: pyt
             async with asyncio.timeout(60):
                 while (await count(client)) != wanted:
                     await asyncio.sleep(0.1)
+
+
+async def test_a_server_that_starts_before_its_database_is_ready_with_it(root: Path) -> None:
+    pytest.importorskip("psycopg")
+    make_conversation(root)
+    with own_server() as server:
+        server.stop()
+        async with answering(Settings(store=root, index_url=server.url)) as client:
+            for path in ("/ready", LIST):
+                refused = await client.get(path)
+                assert (refused.status_code, refused.json()["code"]) == (503, "index_unusable"), path
+                assert "does not answer" in refused.json()["detail"]
+            assert (await client.get("/alive")).status_code == 200
+            assert (await client.post(EVENTS, json=SENT)).status_code == 503
+            await asyncio.to_thread(server.start)
+            async with asyncio.timeout(60):
+                while not (await until_ready(client)).json()["items"]:
+                    await asyncio.sleep(0.1)
+            assert (await client.post(EVENTS, json=SENT)).status_code == 200
+            assert (await client.get("/ready", params={"wait": 30})).status_code == 200
 
 
 def number_of_events(root: Path) -> int:

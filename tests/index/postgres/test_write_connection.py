@@ -28,6 +28,7 @@ async def test_a_process_that_says_nothing_in_its_transaction_loses_it(
         assert over.wait(60)
 
     other = make_index(settings, readers=1)
+    await other.make_ready(5)
     try:
         writing = asyncio.create_task(index.write(stop))
         assert await asyncio.to_thread(begun.wait, 30)

@@ -6,10 +6,8 @@ import json
 import os
 import shutil
 import signal
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from app.model.ids import ConversationId, dashed
 from app.store.follow.full_sync import SyncReport, readers, run_ahead
 from tests.builders import (
     held_by_another_process,
+    index_database,
     index_path,
     index_tables,
     make_conversation,
@@ -287,7 +286,7 @@ async def test_after_many_logs_the_words_are_merged_in_a_phase_of_its_own(
 
 def count_segments(path: Path) -> int:
     """Return in how many parts the index of words is."""
-    with closing(sqlite3.connect(path)) as index:
+    with index_database(path) as index:
         [[number]] = index.execute("SELECT count(DISTINCT segid) FROM message_fts_idx")
     return int(number)
 

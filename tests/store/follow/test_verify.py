@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,10 +16,18 @@ from app.errors import StoreUnavailable
 from app.store.follow.background import run_background, verify_slowly
 from app.store.follow.rebuild import rebuild
 from app.store.follow.verify import Difference
-from tests.builders import make_conversation, make_event, make_id, opened_files, write_event
+from tests.builders import (
+    IndexDatabase,
+    index_database,
+    make_conversation,
+    make_event,
+    make_id,
+    opened_files,
+    write_event,
+)
 from tests.conftest import StoreOpener
 
-Damage = Callable[[Path, sqlite3.Connection], None]
+Damage = Callable[[Path, IndexDatabase], None]
 
 
 async def differences(open_store: StoreOpener, root: Path) -> list[Difference]:
@@ -36,14 +42,14 @@ async def test_the_corpus_as_synced_is_clean(corpus: Path, open_store: StoreOpen
 
 
 def sql(statement: str) -> Damage:
-    def change(_root: Path, index: sqlite3.Connection) -> None:
+    def change(_root: Path, index: IndexDatabase) -> None:
         index.execute(statement)
 
     return change
 
 
 def edit(name: str, **fields: object) -> Damage:
-    def change(root: Path, _index: sqlite3.Connection) -> None:
+    def change(root: Path, _index: IndexDatabase) -> None:
         path = root / make_id(1) / name
         path.write_text(json.dumps(json.loads(path.read_text()) | fields))
 
@@ -51,7 +57,7 @@ def edit(name: str, **fields: object) -> Damage:
 
 
 def files(change: Callable[[Path], object]) -> Damage:
-    def apply(root: Path, _index: sqlite3.Connection) -> None:
+    def apply(root: Path, _index: IndexDatabase) -> None:
         change(root)
 
     return apply
@@ -153,9 +159,8 @@ async def test_it_finds(kind: str, root: Path, open_store: StoreOpener) -> None:
         pass
     assert await differences(open_store, root) == []
     damage, expected = KINDS[kind]
-    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+    with index_database(root / ".convstore" / "index.db") as index:
         damage(root, index)
-    index.close()
 
     found = await differences(open_store, root)
 
@@ -172,9 +177,8 @@ async def test_a_rebuild_mends(kind: str, root: Path, open_store: StoreOpener) -
         make_conversation(root, number, events=3)
     async with open_store(root):
         pass
-    with sqlite3.connect(root / ".convstore" / "index.db") as index:
+    with index_database(root / ".convstore" / "index.db") as index:
         KINDS[kind][0](root, index)
-    index.close()
 
     await rebuild(Settings(store=root), lambda *_: None)
 
@@ -188,20 +192,18 @@ async def test_fix_mends_what_differs_and_writes_nothing_else(kind: str, root: P
     async with open_store(root):
         pass
     path = root / ".convstore" / "index.db"
-    with sqlite3.connect(path) as index:
+    with index_database(path) as index:
         KINDS[kind][0](root, index)
         untouched = index.execute("SELECT * FROM conversation WHERE id = 2").fetchall()
-    index.close()
 
     async with open_store(root, synced=False) as store:
         found = await store.verify(fix=True)
         assert found
         assert [difference for difference in found if not difference.fixed] == []
         assert await store.verify() == []
-    with sqlite3.connect(path) as index:
+    with index_database(path) as index:
         after = index.execute("SELECT * FROM conversation WHERE id = 2").fetchall()
         assert after == untouched or kind == "body changed"  # which changes that of each
-    index.close()
 
 
 async def test_a_second_directory_can_only_be_told(root: Path, open_store: StoreOpener) -> None:
@@ -270,7 +272,7 @@ async def test_a_server_that_is_told_to_verifies_slowly_all_the_time(
         async with asyncio.timeout(60):
             while "120 conversations, 0 differences" not in caplog.text:
                 await asyncio.sleep(0.02)
-            with closing(sqlite3.connect(store.settings.index_path)) as database, database:
+            with index_database(store.settings.index_path) as database:
                 database.execute("UPDATE event SET kind = 'other' WHERE seq = 1 AND conversation = 77")
             while "120 conversations, 1 differences" not in caplog.text:
                 await asyncio.sleep(0.02)

@@ -6,10 +6,9 @@ import asyncio
 import json
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from app.store.follow import watcher
 from app.store.follow.change_hints import ChangeHints
 from app.store.follow.watcher import Watcher
 from tests.builders import (
+    index_database,
     index_tables,
     make_conversation,
     make_event,
@@ -281,7 +281,7 @@ def lease(directory: Path, *, expires_in_s: float, owner: str = "another-server"
 
 
 def revision(root: Path) -> int:
-    with closing(sqlite3.connect(root / ".convstore" / "index.db")) as database:
+    with index_database(root / ".convstore" / "index.db") as database:
         return int(database.execute("SELECT revision FROM revision").fetchone()[0])
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from app.errors import (
 )
 from app.model.filters import Status
 from tests.builders import (
+    index_database,
     index_tables,
     make_conversation,
     make_event,
@@ -386,7 +385,7 @@ async def test_a_preview_is_written_once_and_kept(root: Path, open_store: StoreO
         page = await store.list_conversations()
         assert {orjson.loads(item)["preview"] for item in page.items} == {seen[-1]}
         assert forked.is_new
-        with closing(sqlite3.connect(store.settings.index_path)) as db:
+        with index_database(store.settings.index_path) as db:
             assert db.execute("SELECT DISTINCT preview FROM conversation_info").fetchall() == [(seen[-1],)]
         assert await store.verify() == []
         assert await is_rebuilt_equal(store)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from stat import S_ISDIR
 
@@ -16,7 +15,15 @@ from app.files import lease, open_conversation
 from app.files.fingerprint import Fingerprint, fingerprint_of
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
-from tests.builders import SecondProcess, index_path, make_conversation, make_event, make_id, second_process
+from tests.builders import (
+    SecondProcess,
+    index_database,
+    index_path,
+    make_conversation,
+    make_event,
+    make_id,
+    second_process,
+)
 from tests.conftest import StoreOpener
 
 ONE = ConversationId(make_id(1))
@@ -69,7 +76,7 @@ async def let_go(store: ConversationStore) -> None:
 
 def held(root: Path) -> tuple[str | None, str | None]:
     """Return who holds the lease, and who has the conversation open as the index knows it."""
-    with closing(sqlite3.connect(index_path(root))) as db:
+    with index_database(index_path(root)) as db:
         (marked,) = db.execute("SELECT dirty_by FROM conversation WHERE uuid = ?", (ONE,)).fetchone()
     holder = lease.find_holder(root, ONE)
     return holder.owner if holder else None, marked

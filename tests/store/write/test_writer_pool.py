@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sqlite3
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, closing
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +25,7 @@ from app.index import conversation_lookup
 from app.locks import hold_lock
 from app.model.event import KnownEnds
 from app.model.ids import ConversationId
-from tests.builders import index_path, make_conversation, make_event, make_id
+from tests.builders import index_database, index_path, make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
 from tests.store.helpers import ONE, is_rebuilt_equal
 
@@ -76,7 +75,7 @@ def make_two(root: Path) -> None:
 
 def held_by(root: Path) -> tuple[bool, str | None]:
     """Return whether the lease of the first conversation is held, and who has it open as the index knows it."""
-    with closing(sqlite3.connect(index_path(root))) as db:
+    with index_database(index_path(root)) as db:
         (marked,) = db.execute("SELECT dirty_by FROM conversation WHERE uuid = ?", (ONE,)).fetchone()
     return json.loads((root / ONE / "owner_lease.json").read_text())["expires_at"] > 0, marked
 
