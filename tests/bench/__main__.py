@@ -15,6 +15,7 @@ from rich.console import Console
 from app.files.layout import list_directories
 from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
+from tests.bench.engines import measure_engines
 from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
 from tests.bench.mcp import measure_mcp
@@ -26,6 +27,7 @@ from tests.bench.search import measure_search
 from tests.bench.server import Store
 from tests.bench.table import describe_machine, find_slower, print_machine, print_slower, print_table, write_json
 from tests.bench.writes import measure_writes
+from tests.postgres import any_server, find_lack
 
 _SIZES = "1000,10000"
 _QUICK_SIZES = "100,1000"
@@ -117,6 +119,15 @@ class _Bench:
         messages = self._asked.messages or (_QUICK_MESSAGES if self._asked.quick else _MESSAGES)
         return measure_search(self._directory / "search.db", messages)
 
+    def engines(self) -> list[Row]:
+        """Measure an index in PostgreSQL beside one in SQLite, where there is a server; the floor is SQLite."""
+        if lack := find_lack():
+            _stages.print(f"NOT both databases: {lack}")
+            return []
+        messages = self._asked.messages or (_QUICK_MESSAGES if self._asked.quick else _MESSAGES)
+        with any_server() as url:
+            return measure_engines(self._stores, self._directory / "engines", url, messages, self._effort)
+
     def million(self) -> list[Row]:
         """Measure CPU time with as many conversations, and as many events of one, made of rows; A has a tenth."""
         number = self._asked.many or (_QUICK_MANY if self._asked.quick else _MANY)
@@ -159,6 +170,7 @@ _PARTS: dict[str, Callable[[_Bench], list[Row]]] = {
     "served": _Bench.served,
     "writes": _Bench.writes,
     "search": _Bench.search,
+    "engines": _Bench.engines,
     "million": _Bench.million,
     "following": _Bench.following,
     "page": _Bench.page,

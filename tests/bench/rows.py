@@ -142,8 +142,8 @@ def _measure_lists(
             "large": partial(clients[1].get, LIST_PATH),
             "floor": partial(floor_client.get, "/large"),
             "sql": _query(queries[1], sql, page),
-            "new small": _never_asked(clients[0], LIST_PATH),
-            "new large": _never_asked(clients[1], LIST_PATH),
+            "new small": never_asked(clients[0], LIST_PATH),
+            "new large": never_asked(clients[1], LIST_PATH),
         }
         times = take_turns(calls, blocks=effort.blocks, each=effort.each)
     rates = rate_in_turns(
@@ -175,8 +175,8 @@ def _measure_lists(
 
 def _measure_count(clients: list[Client], queries: list[sqlite3.Connection], effort: Effort) -> list[Row]:
     calls: dict[str, Callable[[], object]] = {
-        "small": _never_asked(clients[0], COUNT_PATH),
-        "large": _never_asked(clients[1], COUNT_PATH),
+        "small": never_asked(clients[0], COUNT_PATH),
+        "large": never_asked(clients[1], COUNT_PATH),
         "sql": _query(queries[1], count_sql(("status", *_ALL)), {"status": "finished"}),
     }
     times = take_turns(calls, blocks=effort.blocks, each=effort.each)
@@ -186,7 +186,7 @@ def _measure_count(clients: list[Client], queries: list[sqlite3.Connection], eff
 def _measure_filters(clients: list[Client], effort: Effort) -> list[Row]:
     rows = []
     for name, path in {**THREE_FILTERS, "all seven facets": ALL_FACETS}.items():
-        calls = {size: _never_asked(client, path) for size, client in zip(("small", "large"), clients, strict=True)}
+        calls = {size: never_asked(client, path) for size, client in zip(("small", "large"), clients, strict=True)}
         times = take_turns(calls, blocks=effort.blocks, each=effort.each)
         row = Row(name, "ms", times["small"], times["large"])
         rows.append(bounded(row, at_most=50.0) if name in THREE_FILTERS else row)
@@ -281,7 +281,7 @@ def spelled(path: str, number: int) -> str:
     return f"{path}&{'limit' if path.startswith(FACETS_PATH) else 'unknown'}={100 + number}"
 
 
-def _never_asked(client: Client, path: str) -> Callable[[], object]:
+def never_asked(client: Client, path: str) -> Callable[[], object]:
     """Return a call that gets `path` as a question that no answer is kept for."""
     paths = _unasked(path)
     return lambda: client.get(next(paths))

@@ -19,10 +19,11 @@ from time import perf_counter
 from app.index import conversation_rows, filter_sql
 from app.index.connections import WriteConnection
 from app.index.conversation_list import count_conversations, count_sql
+from app.index.engine import Index
 from app.index.messages import MessageText, write_messages
 from app.index.search import matches_sql, search_messages
+from app.index.sqlite import database as sqlite
 from app.index.sqlite import migrations
-from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
@@ -60,10 +61,10 @@ def measure_search(path: Path, messages: int) -> list[Row]:
 
 async def _measure(path: Path, number: int) -> list[Row]:
     migrations.upgrade(path)
-    index = Index(path, readers=1, busy_timeout_s=5)
+    index = sqlite.Index(path, readers=1, busy_timeout_s=5)
     await index.open()
     try:
-        rate = await _fill(index, number)
+        rate = await fill(index, number)
         with closing(sqlite3.connect(path)) as database:
             of = f"20 best of {number:,}"
             rows = [await _compare(index, database, f"{of}: {name}", *asked) for name, asked in QUESTIONS.items()]
@@ -90,7 +91,7 @@ async def _count(index: Index, database: sqlite3.Connection, name: str, question
     return Row(f"conversations with {name}", "ms", large=Sample.of(own), floor=Sample.of(floor))
 
 
-async def _fill(index: Index, number: int) -> float:
+async def fill(index: Index, number: int) -> float:
     """Write conversations and their messages; return how many messages a second were written."""
     spoken = _texts(Random(1))  # noqa: S311 - made-up data
     seconds = 0.0

@@ -33,19 +33,25 @@ CHECKOUT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """A conversations directory and where its index is, which is never inside it."""
+    """A conversations directory and where its index is, which is never inside it.
+
+    `server` and `schema` are those of an index in PostgreSQL; without them, it is the file `index`.
+    """
 
     path: Path
     index: Path
     conversations: int
     state_kb: int = 0
+    server: str = ""
+    schema: str = ""
 
     def environment(self) -> dict[str, str]:
         """Return the environment of a process that works on this store, free of the caller's own settings."""
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("CONVSTORE_")}
         return inherited | {
             "CONVSTORE_STORE": str(self.path),
-            "CONVSTORE_INDEX_URL": f"sqlite:///{self.index}",
+            "CONVSTORE_INDEX_URL": self.server or f"sqlite:///{self.index}",
+            "CONVSTORE_INDEX_SCHEMA": self.schema or "convstore",
             "CONVSTORE_LOG_LEVEL": "warning",
             "PYTHONUNBUFFERED": "1",
         }
@@ -76,7 +82,7 @@ class Server(NamedTuple):
 def serving(store: Store, path: str) -> Iterator[Server]:
     """Serve a store; GET `path` has answered when the block begins."""
     values = {"store": str(store.path)}
-    with _running(SERVE, values, (), store.environment(), store.index.with_name("server.log")) as server:
+    with _running(SERVE, values, (), store.environment(), store.index.with_name(f"server{store.schema}.log")) as server:
         wait_for(server, path)
         yield server
 

@@ -48,10 +48,10 @@ _MESSAGE = orjson.dumps(_EVENT["llm_message"])
 """The body of a request that appends the same event."""
 
 
-class _Opened:
+class Opened:
     """A store that is open in an event loop which runs only while something is measured."""
 
-    def __init__(self, runner: asyncio.Runner, stack: AsyncExitStack, root: Path, **settings: int) -> None:
+    def __init__(self, runner: asyncio.Runner, stack: AsyncExitStack, root: Path, **settings: object) -> None:
         self.run: Callable[[Coroutine[Any, Any, Any]], Any] = runner.run
         self._stack = stack
         opening = ConversationStore.open(Settings.model_validate({"store": root, **settings}))
@@ -65,11 +65,11 @@ class _Opened:
 
 
 @contextmanager
-def _opened(root: Path, **settings: int) -> Iterator[_Opened]:
+def opened_store(root: Path, **settings: object) -> Iterator[Opened]:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
         try:
-            yield _Opened(runner, stack, root, **settings)
+            yield Opened(runner, stack, root, **settings)
         finally:
             runner.run(stack.aclose())
 
@@ -94,10 +94,10 @@ def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effo
     )
     for one in (short, long):
         _place_head(root / one / "base_state.json", across=across)
-    with _opened(root) as opened:
+    with opened_store(root) as opened:
         calls: dict[str, Callable[[], float]] = {
-            "small": partial(_append_ms, opened, opened.writer(short)),
-            "large": partial(_append_ms, opened, opened.writer(long)),
+            "small": partial(append_ms, opened, opened.writer(short)),
+            "large": partial(append_ms, opened, opened.writer(long)),
             "floor": partial(_median_ms, _durable_file(root / "floor")),
         }
         times = rate_in_turns(calls, rounds=effort.blocks)
@@ -117,7 +117,7 @@ def _place_head(path: Path, *, across: bool) -> None:
 def _measure_bare(directory: Path, effort: Effort) -> Row:
     """Measure the calls and statements of an append alone, which tells how much of it is convstore's own."""
     one = add_long_conversation(directory, LONG_EVENTS)
-    with _opened(directory) as opened:
+    with opened_store(directory) as opened:
         index = opened.store.settings.index_path
     calls = {
         "bare": partial(_median_ms, bare_append(directory / one / "bare", BareIndex(index, _TEXT), _EVENT_BYTES)),
@@ -127,7 +127,7 @@ def _measure_bare(directory: Path, effort: Effort) -> Row:
     return Row("the calls and SQL of an append alone", "ms", times["bare"], None, times["floor"])
 
 
-def _append_ms(opened: _Opened, conversation: ConversationWriter) -> float:
+def append_ms(opened: Opened, conversation: ConversationWriter) -> float:
     """Return the median of what appends take whoever awaits them, one after the other."""
 
     async def append() -> float:
@@ -169,11 +169,11 @@ def _measure_writers(directory: Path, effort: Effort) -> list[Row]:
     root, bare_root = directory / "writers", directory / "bare-writers"
     for one in (root, bare_root):
         make_store(one, _WRITERS)
-    with _opened(bare_root) as opened:
+    with opened_store(bare_root) as opened:
         index = BareIndex(opened.store.settings.index_path, _TEXT)
     bare = [bare_append(bare_root / f"bare-{key}", index, _EVENT_BYTES, key) for key in range(1, _WRITERS + 1)]
     files = [_durable_file(directory / f"writer-floor-{number}") for number in range(_WRITERS)]
-    with _opened(root) as opened, ThreadPoolExecutor(_WRITERS) as threads:
+    with opened_store(root) as opened, ThreadPoolExecutor(_WRITERS) as threads:
         ids = opened.run(opened.store.list_ids(ConversationFilter()))
         conversations = [opened.writer(one) for one in ids]
 
@@ -245,7 +245,7 @@ def _measure_whole(directory: Path, effort: Effort) -> list[Row]:
     root = directory / "whole"
     ids = {"small": add_long_conversation(root, _SHORT_EVENTS), "large": add_long_conversation(root, LONG_EVENTS)}
     third = add_long_conversation(root, 2 * _SHORT_EVENTS)
-    with _opened(root, open_conversations=1) as opened:
+    with opened_store(root, open_conversations=1) as opened:
 
         def first_append(one: ConversationId) -> float:
             opened.run(_open_and_append(opened.store, third))  # which closes the other
@@ -271,7 +271,7 @@ def _measure_long(root: Path, effort: Effort) -> Row:
 
     def first_append(one: ConversationId) -> float:
         time.sleep(_RACY_S)  # a log that changed just now is listed
-        with _opened(root) as opened:
+        with opened_store(root) as opened:
             return _timed(lambda: opened.run(_open_and_append(opened.store, one)))
 
     for one in ids.values():
