@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from app import Settings
-from app.index import conversation_lookup, conversation_rows
+from app.index import conversation_lookup, conversation_rows, engine
 from app.index.opening import make_index
 from app.index.sqlite.database import Index
 from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fold
@@ -59,11 +59,11 @@ def make_message(text: str = "", seq: int = 0) -> EventRow:
     return EventRow(EventName(seq, f"event-{seq}"), EventFacts("MessageEvent", "user", 5, None, text))
 
 
-async def put(index: Index, *rows: IndexedRow) -> None:
+async def put(index: engine.Index, *rows: IndexedRow) -> None:
     await index.write(lambda connection: conversation_rows.upsert_many(connection, rows))
 
 
-async def key_of(index: Index, number: int) -> int:
+async def key_of(index: engine.Index, number: int) -> int:
     async with index.read() as connection:
         [seen] = await conversation_lookup.find_states(connection, [ConversationId(make_id(number))])
     return seen.key
