@@ -14,7 +14,6 @@ from functools import partial
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute
 
 from .. import __version__, logs
@@ -40,10 +39,12 @@ from .middleware import (
     HeadMiddleware,
     ObservabilityMiddleware,
     OptionsMiddleware,
+    QuickCORSMiddleware,
     StartupErrorMiddleware,
 )
 from .process import RELOADING, REPLACES, STOPPING, end_process_within, is_in_terminal, on_signals, reload_log_level
 from .routes import lists, mcp, page_routes
+from .routes.direct_routes import DirectRoutesMiddleware
 from .routes.lazy_routes import LazyApplication, LazyRoutesMiddleware
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
             Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit, unrouted=lists.CACHED_ROUTES),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
-                CORSMiddleware,
+                QuickCORSMiddleware,
                 allow_origin_regex=_LOCAL_ORIGIN,
                 allow_methods=["*"],
                 allow_headers=["*"],
@@ -97,6 +98,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
             Middleware(HeadMiddleware),
             Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),
             Middleware(CachedRoutesMiddleware, routes=lists.CACHED_ROUTES),
+            Middleware(DirectRoutesMiddleware),
             Middleware(LazyRoutesMiddleware),
             Middleware(OptionsMiddleware),
             Middleware(StartupErrorMiddleware),

@@ -12,7 +12,7 @@ answer gets 304, because clients request the same first page every few seconds.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
@@ -39,6 +39,9 @@ class CachedQuery(BaseModel):
 
 Endpoint = Callable[[Any, Any], Awaitable[Response]]
 """An endpoint whose arguments are the store and one query model."""
+
+_PAGE_ID = "page_id"
+"""The parameter with which each page of a walk differs from the others. Any text is valid."""
 
 _QUERIES_MAX = 256
 _QUERY_MAX_BYTES = 1024
@@ -123,10 +126,27 @@ def parse_query(model: type[CachedQuery], query_string: bytes) -> CachedQuery:
     Raises:
         ValidationError: a parameter is invalid.
     """
-    given: dict[str, Any] = {}
+    known = _names_of(model)
+    given: dict[str, str | tuple[str, ...]] = {}
     for name, value in parse_qsl(query_string.decode("latin-1"), keep_blank_values=True):
         if name in model.repeated:
-            given.setdefault(name, []).append(value)
-        else:
+            given[name] = (*given.get(name, ()), value)
+        elif known is None or name in known:
             given[name] = value
-    return model.model_validate(given)
+    page_id = given.pop(_PAGE_ID, None) if known is not None else None
+    query = _validate(model, tuple(given.items()))
+    return query if page_id is None else query.model_copy(update={_PAGE_ID: page_id})
+
+
+@cache
+def _names_of(model: type[CachedQuery]) -> frozenset[str] | None:
+    """Return the names of the parameters of a model, or None if it refuses others."""
+    if model.model_config.get("extra") == "forbid":
+        return None
+    return frozenset(field.alias or name for name, field in model.model_fields.items())
+
+
+@lru_cache(maxsize=_QUERIES_MAX)
+def _validate(model: type[CachedQuery], given: tuple[tuple[str, str | tuple[str, ...]], ...]) -> CachedQuery:
+    """Return the query with these parameters. The pages of a walk have the same, apart from the page's token."""
+    return model.model_validate({name: [*value] if isinstance(value, tuple) else value for name, value in given})

@@ -15,6 +15,7 @@ from http import HTTPStatus
 from time import perf_counter
 from urllib.parse import urlsplit
 
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Match
@@ -188,6 +189,23 @@ def _progress(scope: Scope) -> list[tuple[bytes, bytes]]:
     store: StoreReader | None = getattr(scope["app"].state, "store", None)
     building = None if store is None else store.index.building
     return [] if building is None else [(_INDEXED, str(building).encode())]
+
+
+class QuickCORSMiddleware(CORSMiddleware):
+    """Answers browsers as `CORSMiddleware` does, and others without looking for headers that they do not need."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+            await super().__call__(scope, receive, send)
+            return
+
+        async def send_varying(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", ()), (b"vary", b"Origin")]
+            await send(message)
+
+        await self.app(scope, receive, send_varying)
 
 
 class HeadMiddleware:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
@@ -125,7 +126,7 @@ class FilterQuery(CachedQuery):
         """Whether the answer does not depend on the current time. A filter by `owned` does."""
         return self.owned is None
 
-    @property
+    @cached_property
     def conversation_filter(self) -> ConversationFilter:
         """The filter that these parameters describe."""
         return ConversationFilter(

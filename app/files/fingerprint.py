@@ -47,6 +47,7 @@ class Fingerprint(NamedTuple):
 
 
 _MISSING = Fingerprint(-1, -1, -1, -1)
+_UINT64_MAX = 2**64 - 1
 _pack = Struct(f"<{len(Fingerprint._fields) * len(_SIGNED)}Q").pack
 
 
@@ -98,15 +99,25 @@ def signature(root: Path, directory: str) -> bytes:
     `UNTRUSTED` if a file is racy, so that the conversation is read again next time.
     """
     now_ns = time_ns()  # take the time before the files' status, so that a change in between counts as racy
-    prints = [guess_fingerprint(f"{root}/{directory}/{name}") for name in _SIGNED]
-    if any(one.is_racy(now_ns) for one in prints if one):
-        return UNTRUSTED
-    below = guess_fingerprint(f"{root}/{directory}/{SUBAGENTS}")
+    path = f"{root}/{directory}"
+    numbers: list[int] = []
+    # this is done for every conversation of a store, so it makes no object for a file
+    for name in _SIGNED:
+        try:
+            status = os.lstat(f"{path}/{name}")
+        except OSError:
+            numbers += _MISSING
+            continue
+        mtime_ns, ctime_ns = status.st_mtime_ns, status.st_ctime_ns
+        if abs(now_ns - mtime_ns) < _RACY_NS or abs(now_ns - ctime_ns) < _RACY_NS:
+            return UNTRUSTED
+        numbers += status.st_size, mtime_ns, ctime_ns, status.st_ino
+    below = guess_fingerprint(f"{path}/{SUBAGENTS}")
     if below is not None:
         if below.is_racy(now_ns):
             return UNTRUSTED
         directory += f"{below}"
-    packed = _pack(*[number % 2**64 for one in prints for number in one or _MISSING])
+    packed = _pack(*[number & _UINT64_MAX for number in numbers])
     return blake2b(packed + directory.encode(), digest_size=16).digest()
 
 

@@ -90,6 +90,21 @@ async def locate_conversation(index: Reads, conversation_id: ConversationId) -> 
 
 
 @cache
+def _locate_with_body_sql() -> Sql:
+    chosen = select_view(View.FULL, *_select_state().selected_columns).where(conversation.c.uuid == bindparam("uuid"))
+    return compiled(chosen, short=True)
+
+
+async def locate_with_body(index: Reads, conversation_id: ConversationId) -> tuple[IndexedState, bytes] | None:
+    """Return a conversation's directory and state, and its ConversationInfo, or None if the index has no such id."""
+    row = await index.fetch_one(_locate_with_body_sql(), {"uuid": conversation_id})
+    if row is None:
+        return None
+    width = len(IndexedState._fields)
+    return IndexedState(*row[:width]), compose_info_body(*row[width:])
+
+
+@cache
 def _prefix_sql() -> Sql:
     uuid = conversation.c.uuid
     return compiled(

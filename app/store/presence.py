@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from ..errors import IndexUnusable
 from ..files import layout
+from ..filesystem import is_network_device
 from ..index import conversation_lookup
 from ..index.engine import Index
 
@@ -47,6 +48,8 @@ class Presence:
         """The directory in which a conversation was last seen."""
         self._empty_since: float | None = None
         self._rows_known = 0
+        self.is_local = False
+        """Whether the conversations are on a disk of this machine."""
         self.emptied = False
         """Whether all conversations were removed on purpose, as far as this process can tell."""
 
@@ -65,6 +68,7 @@ class Presence:
         """Return (the reason if the directory is missing, whether it has had no conversation for some time)."""
         try:
             status = self._root.stat()
+            self.is_local = not is_network_device(status.st_dev)
             inhabited = layout.has_conversations(self._root)
         except OSError as error:
             return f"the conversations directory {self._root} is gone ({error.strerror}); mount or restore it", False

@@ -79,6 +79,15 @@ async def test_both_ways_answer_alike(short: httpx.AsyncClient, long: httpx.Asyn
         assert one.status_code == status
 
 
+def test_a_query_is_validated_once_for_all_pages_of_a_walk() -> None:
+    first = cached_routes.parse_query(lists.SearchQuery, b"status=idle&page_id=a&unknown=1&status=error")
+    validated = cached_routes._validate.cache_info().misses
+    second = cached_routes.parse_query(lists.SearchQuery, b"status=idle&page_id=b&status=error")
+    assert cached_routes._validate.cache_info().misses == validated
+    assert first.model_dump() == second.model_dump() | {"page_id": "a"}
+    assert second == lists.SearchQuery(status=["idle", "error"], page_id="b")
+
+
 async def test_only_a_get_with_the_key_goes_the_short_way(short: httpx.AsyncClient) -> None:
     assert (await short.post("/api/conversations/search")).status_code == 405
     assert (await short.get("/api/conversations/search", headers={"X-Session-API-Key": "other"})).status_code == 401

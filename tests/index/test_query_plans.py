@@ -79,6 +79,7 @@ def narrowed() -> dict[str, Sql]:
         "find a hundred": conversation_lookup._find_sql(one=False),
         "find by prefix": conversation_lookup._prefix_sql(),
         "locate": conversation_lookup._locate_sql(),
+        "locate with its body": conversation_lookup._locate_with_body_sql(),
         **{f"where all are {name}": conversation_list.located_sql((name,)) for name in filter_sql._CLAUSES},
         "signatures": conversation_lookup._signatures_sql(),
         "behind": conversation_lookup._behind_sql(),
@@ -223,7 +224,7 @@ WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_u
 SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
     | {"_behind_sql", "_totals_sql", "_active_sql", "_newest_sql", "_walk_sql", "_some_sql", "_dirty_sql"}
-    | {"_keyed_sql"}
+    | {"_keyed_sql", "_locate_with_body_sql"}
     | {"_placements_sql", "_unreadable_sql"},
     conversation_list: {"_families_sql", "ordered_sql", "walking_sql", "reading_sql", "count_sql", "located_sql"},
     event_rows: {

@@ -204,6 +204,8 @@ def test_a_server_loads_nothing_of_the_page_before_a_browser_asks_for_it() -> No
 def test_a_server_makes_its_routes_after_it_can_answer_a_list() -> None:
     found = loaded_modules("import app.api.app")
     assert {one.removeprefix("app.api.routes.") for one in found if one.startswith("app.api.routes.")} == {
+        "direct_routes",
+        "event_pages",
         "lazy_routes",
         "lists",
         "mcp",

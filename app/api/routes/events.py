@@ -26,7 +26,7 @@ from ...model.page import EventOrder
 from ...model.text.cut_texts import fit_event
 from ...model.times import to_us
 from ...store.admin.erase import erase_event
-from ...store.read.event_reader import BegunPage, BegunWindow, EventReader, sort_unreadable
+from ...store.read.event_reader import BegunWindow, EventReader
 from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.index_reader import PAGE_MAX
 from ..errors import ErrorBody
@@ -39,7 +39,6 @@ from ..responses import (
     ending_stream,
     json_response,
     make_erase_answer,
-    page_response,
 )
 from ..streamed import (
     EVENT_STREAM,
@@ -51,6 +50,7 @@ from ..streamed import (
     until_client_leaves,
 )
 from .agents import needs_agent
+from .event_pages import respond_with_page, send_items
 from .leases import Generation, Owner
 
 router = APIRouter(prefix="/api/conversations/{conversation_id}/events", tags=["events"])
@@ -238,60 +238,7 @@ async def search_events(
     wanted = ConversationId(conversation_id)
     log = await store.open_log(wanted)
     page = await _find_texts(request, event_filter, log.begin_page(event_filter, sort_order, page_id, limit))
-    if page.rest or any(event.large for event in page.events):
-        return StreamedResponse(_send_page(log, page), "application/json")
-    unreadable = [UnreadableAt(*event.name, event.unreadable) for event in page.events if event.unreadable]
-    items = [event.raw for event in page.events if not event.unreadable]
-    return page_response(items, page.next_page_id, **_tell_unreadable(page, unreadable))
-
-
-def _tell_unreadable(page: BegunPage, found: list[UnreadableAt]) -> dict[str, object]:
-    told = sort_unreadable([*page.unreadable, *found], page.order)
-    return {"unreadable": [event._asdict() for event in told]} if told else {}
-
-
-async def _send_page(log: EventReader, page: BegunPage) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes of a page, one event after the other. The unreadable events come last."""
-    unreadable: list[UnreadableAt] = []
-    yield b'{"items":['
-    async with aclosing(_send_items(log, page.events, page.rest, unreadable)) as pieces:
-        async for piece in pieces:
-            yield piece
-    rest = orjson.dumps({"next_page_id": page.next_page_id, **_tell_unreadable(page, unreadable)})
-    yield b"],%b" % rest[1:]
-
-
-async def _send_items(
-    log: EventReader,
-    events: list[RawEvent],
-    rest: list[EventName],
-    unreadable: list[UnreadableAt],
-    *,
-    numbered: bool = False,
-) -> AsyncGenerator[bytes, None]:
-    """Yield the items of a JSON list, one event after the other, and add the unreadable ones to `unreadable`."""
-    between = b""
-    async with aclosing(log.read_on(events, rest)) as read:
-        async for event in read:
-            if event.unreadable:
-                unreadable.append(UnreadableAt(*event.name, event.unreadable))
-                continue
-            before = b'%b{"seq":%d,"event":' % (between, event.name.seq) if numbered else between
-            after = b',"truncated_bytes":0}' if numbered else b""
-            if not event.large:
-                yield b"%b%b%b" % (before, event.raw, after)
-            else:
-                try:
-                    pieces = await log.open_large(event.name)
-                except EventNotFound as error:
-                    unreadable.append(UnreadableAt(*event.name, str(error)))
-                    continue
-                yield before
-                async with aclosing(pieces):
-                    async for piece in pieces:
-                        yield piece
-                yield after
-            between = b","
+    return respond_with_page(log, page)
 
 
 @router.get("/count", responses={404: {"model": ErrorBody}})
@@ -377,7 +324,7 @@ async def _send_window(
 ) -> AsyncGenerator[bytes, None]:
     unreadable: list[UnreadableAt] = []
     yield b'{"items":['
-    async with aclosing(_send_items(log, events, rest, unreadable, numbered=True)) as pieces:
+    async with aclosing(send_items(log, events, rest, unreadable, numbered=True)) as pieces:
         async for piece in pieces:
             yield piece
     yield b"],%b" % _end_of_window(window, [*window.unreadable, *unreadable])

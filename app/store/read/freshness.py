@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
+import stat
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 
 from ...errors import ConversationNotFound, IndexBusy, IndexUnusable
 from ...files import fingerprint, layout
@@ -26,6 +30,10 @@ from .lookup import find_directory
 
 log = logging.getLogger(__name__)
 
+_SLOW_S = 0.05
+_REST_S = 1.0
+"""After a look at files that took so long in the event loop's thread, other threads look for so long."""
+
 
 class Freshness:
     """The checks of conversations that are running or queued in a store."""
@@ -37,6 +45,7 @@ class Freshness:
         self._next: dict[ConversationId, asyncio.Task[IndexedState | None]] = {}
         """The queued checks that have not started."""
         self._is_written_here = is_written_here
+        self._rests_until = -inf
 
     async def bring_in_step(self, conversation_id: ConversationId) -> IndexedState:
         """Bring a conversation's rows up to date with its files, and return its location.
@@ -46,6 +55,9 @@ class Freshness:
             StoreUnavailable: the index has it, but the disk has no conversation at all.
         """
         self._context.index.require_present()
+        unchanged = await self._glance(conversation_id)
+        if unchanged is not None:
+            return unchanged
         task = self._next.get(conversation_id)
         if task is None:
             task = self._next[conversation_id] = asyncio.create_task(self._in_turn(conversation_id))
@@ -53,6 +65,44 @@ class Freshness:
         if located is None:
             raise ConversationNotFound(f"no conversation has the id {dashed(conversation_id)}")
         return located
+
+    async def find_body(self, conversation_id: ConversationId) -> bytes | None:
+        """Return a conversation's ConversationInfo, or None if it is not known at once whether its rows are current."""
+        self._context.index.require_present()
+        if not self._may_glance():
+            return None
+        found = await conversation_lookup.locate_with_body(self._context.index.read_here(), conversation_id)
+        return found[1] if found is not None and await self._is_current(found[0]) else None
+
+    async def _glance(self, conversation_id: ConversationId) -> IndexedState | None:
+        """Return a conversation's location, or None if it is not known at once whether its rows are current."""
+        located = await self._locate(conversation_id) if self._may_glance() else None
+        return located if located is not None and await self._is_current(located) else None
+
+    def _may_glance(self) -> bool:
+        """Whether the status of files may be read in the thread of the event loop.
+
+        A hop to another thread and back takes several times as long. A local disk answers at once. For a while after it
+        did not, other threads ask it.
+        """
+        return self._context.presence.is_local and time.monotonic() >= self._rests_until
+
+    async def _is_current(self, located: IndexedState) -> bool:
+        """Whether a conversation's rows are up to date with its files. False if that is not known at once."""
+        if located.events_behind:
+            return False
+        if await self._is_written_here(located.id):
+            return True
+        began = time.monotonic()
+        path = f"{self._context.root}/{located.directory}"
+        try:
+            is_there = stat.S_ISDIR(os.lstat(path).st_mode)
+        except OSError:
+            return False
+        signature = fingerprint.signature(self._context.root, located.directory)
+        if time.monotonic() - began > _SLOW_S:
+            self._rests_until = time.monotonic() + _REST_S
+        return is_there and signature == located.signature != UNTRUSTED
 
     async def find(self, conversation_id: ConversationId) -> IndexedState:
         """Return a conversation's location without updating its rows. Raises the same errors as `bring_in_step`."""

@@ -284,6 +284,8 @@ class StoreReader(IndexReader):
             ConversationNotFound: no conversation has this id.
             StoreUnavailable: the index has this conversation, but the disk has none at all.
         """
+        if not include_skills and (body := await self._freshness.find_body(conversation_id)) is not None:
+            return body
         opened = self.index.opened
         try:
             return await self._get(conversation_id, include_skills=include_skills)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
 import pytest
 
 from app.errors import ConversationNotFound, IndexBusy, StoreUnavailable
+from app.files import fingerprint
 from app.files.layout import list_directories
 from app.model.ids import ConversationId, parse_conversation_id
+from app.store import presence
+from app.store.read import freshness
+from app.store.store import ConversationStore
 from tests.builders import (
     held_by_another_process,
     index_tables,
@@ -25,6 +32,16 @@ from tests.conftest import StoreOpener
 from tests.store.helpers import ONE, retitle, title
 
 TWO = ConversationId(make_id(2))
+
+
+@contextmanager
+def statements(store: ConversationStore) -> Iterator[list[str]]:
+    """Collect the statements that run in the event loop's thread."""
+    ran: list[str] = []
+    connection = store.index._here.connection  # type: ignore[attr-defined]
+    connection.set_trace_callback(ran.append)
+    yield ran
+    connection.set_trace_callback(None)
 
 
 def writer_lock(root: Path) -> Path:
@@ -177,3 +194,47 @@ async def test_opening_one_conversation_does_not_wait_for_another(root: Path, op
             assert await asyncio.wait_for(title(store, ONE), 5) == "A title"
             assert not waiting.done()
         assert await waiting == "A title"
+
+
+async def test_an_unchanged_conversation_is_found_with_one_statement_and_no_thread(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store:
+
+        def refuse(*_: object) -> None:
+            raise AssertionError("a thread was used")
+
+        with monkeypatch.context() as patched, statements(store) as ran:
+            patched.setattr(asyncio, "to_thread", refuse)
+            assert await title(store) == "A title"
+        assert len(ran) == 1
+
+
+async def test_after_a_slow_look_at_the_disk_other_threads_look(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    looked: list[int] = []
+    look = fingerprint.signature
+
+    def noted(root: Path, directory: str) -> bytes:
+        looked.append(threading.get_ident())
+        return look(root, directory)
+
+    async with open_store(root) as store:
+        assert await title(store) == "A title"
+        monkeypatch.setattr(fingerprint, "signature", noted)
+        monkeypatch.setattr(freshness, "_SLOW_S", -1.0)
+        assert [await title(store) for _ in range(2)] == ["A title"] * 2
+    assert [one == threading.get_ident() for one in looked] == [True, False]
+
+
+async def test_on_a_network_disk_threads_look(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    monkeypatch.setattr(presence, "is_network_device", lambda _: True)
+    async with open_store(root) as store:
+        assert [await title(store) for _ in range(2)] == ["A title"] * 2
+        assert not store._freshness._may_glance()
