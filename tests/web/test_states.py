@@ -361,6 +361,25 @@ def test_the_inside_of_an_event_is_asked_for_once(site: Site) -> None:
     assert len(asked) == 1
 
 
+def test_a_failed_step_that_comes_open_with_its_section_does_not_end_following(site: Site) -> None:
+    """Its output is so long that the page asks for it alone, and it is below the end of the window when it comes."""
+    action = make_event(
+        200, kind="ActionEvent", source="agent", tool_name="terminal", thought=[],
+        action={"kind": "TerminalAction", "command": "make"},
+    )  # fmt: skip
+    seen = {"kind": "TerminalObservation", "content": [{"type": "text", "text": "no rule\n" * 300_000}], "exit_code": 2}
+    failed = make_event(201, kind="ObservationEvent", source="environment", action_id=action["id"], observation=seen)
+    events = [*(make_message_event(seq, f"line {seq}") for seq in range(200)), action, failed]
+    directory = make_conversation(site.root, 464, events=events)
+    page = site.open(f"/c/{make_id(464)}#e0")
+    page.wait_for_selector("#e0.cur")
+    page.keyboard.press("f")
+    expect(page.locator("#e200 .out")).to_contain_text("no rule")
+    expect(page.locator("#live")).to_contain_text("following")
+    write_event(directory, 202, make_message_event(202, "just appended"))
+    expect(page.locator("#e202")).to_be_in_viewport()
+
+
 def test_odd_events_are_shown_with_the_reason_or_their_fields(site: Site) -> None:
     events = [make_message_event(0, "hello"), make_event(1, kind="FromTheFuture", source="agent", answer=42)]
     events.append(make_message_event(2, "x" * 400_000))

@@ -100,15 +100,21 @@ function renewTalk(html) {
   if (focused) focused.focus({ preventScroll: true });
 }
 
-// Show everything, or only what was said; the address keeps it, and the place stays.
+// Show everything, or only what was said; the address keeps it, and the place stays. The last call wins.
+let switching = new AbortController();
 async function setSaid(on, here = current) {
+  switching.abort();
+  const { signal } = switching = new AbortController();
   const query = new URLSearchParams(location.search);
   if (on) query.set('view', 'said');
   else query.delete('view');
   history.replaceState(null, '', `${location.pathname}${query.size ? `?${query}` : ''}${location.hash}`);
   const to = here < 0 ? last : here;
   let fresh;
-  try { fresh = parse(await (await ask(headPath(id, to))).text()); } catch (error) { notice(error.message, 'bad'); return; }
+  try { fresh = parse(await (await ask(headPath(id, to), { signal })).text()); } catch (error) {
+    if (error.name !== 'AbortError') notice(error.message, 'bad');
+    return;
+  }
   keepFocus(() => { for (const part of ['#shown', '#log']) $(part).replaceWith($(part, fresh)); }); // the rest is as it was
   prepareAll();
   await jump(to);
@@ -141,7 +147,9 @@ function loadImages(where) {
 const scrollToEnd = () => scrollTo({ top: document.documentElement.scrollHeight, behavior: 'instant' });
 
 // What a person opens stays where it is, although it grows below.
-function stay() {
+const opened = new WeakSet(); // others came open with their section
+function stay(details) {
+  if (details) opened.add(details);
   following = false;
   onScroll();
 }
@@ -369,7 +377,9 @@ async function findText(text, direction) {
   await jump(hit.seq);
   const found = find(hit.seq);
   const step = found && $('details[data-event]', found);
-  if (step) step.open = true; // what a tool did is inside
+  if (!step) return;
+  opened.add(step);
+  step.open = true; // what a tool did is inside
 }
 
 function onFindKey(event) {
@@ -381,7 +391,7 @@ function onFindKey(event) {
 }
 
 async function onToggle(event) {
-  const details = event.target; // what comes open with its section tells it too, so who opened it is not known here
+  const details = event.target;
   if (!details.open || !details.dataset?.event) return;
   const place = $('.inside', details);
   if ('filled' in place.dataset) return;
@@ -389,7 +399,8 @@ async function onToggle(event) {
   try {
     place.replaceChildren(parse(await body(details, false)));
     loadImages(place);
-    stay();
+    if (opened.has(details)) stay();
+    else if (following) scrollToEnd();
   } catch (error) {
     delete place.dataset.filled;
     place.textContent = error.message;
@@ -412,7 +423,7 @@ const onClick = (event) => click(event).catch((error) => { if (error.status !== 
 
 async function click(event) {
   const button = event.target.closest('button');
-  if (event.target.closest('summary')) stay();
+  if (event.target.closest('summary')) stay(event.target.closest('details'));
   if (event.target.closest('#ribbon')) {
     const box = $('#ribbon').getBoundingClientRect();
     jump(Math.floor(((event.clientX - box.left) / box.width) * (last + 1)));
@@ -596,7 +607,7 @@ export const keys = {
   K: ['Previous turn of yours', () => toLine(turns(), -1)],
   n: ['Next error', () => toLine(errors(), 1)],
   p: ['Previous error', () => toLine(errors(), -1)],
-  Enter: ['Open or fold', () => { const details = $('.ev.cur details'); if (details) { details.open = !details.open; stay(); } }],
+  Enter: ['Open or fold', () => { const details = $('.ev.cur details'); if (details) { details.open = !details.open; stay(details); } }],
   f: ['Follow', toEnd],
   Home: ['Go to the first event', toStart],
   End: ['Go to the end', toEnd],
