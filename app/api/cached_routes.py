@@ -111,12 +111,20 @@ class _AnswerCache:
         return self._answers.get(key) if state is not None and state == self._state else None
 
     def put(self, state: str, key: tuple[str, bytes], response: Response) -> None:
-        """Store an answer and set its ETag. Answers of another state, or beyond the size limit, are dropped."""
+        """Store an answer and set its ETag. Answers of another state, and the oldest beyond the limit, are dropped.
+
+        The oldest go one by one, so that their memory is used again. To free much at once and to get it anew took
+        longer than the SQL of a page.
+        """
         response.raw_headers += [(b"etag", f'"{state}"'.encode()), (b"cache-control", b"private, no-cache")]
-        if state != self._state or self._size_bytes > _ANSWERS_MAX_BYTES:
+        if state != self._state:
             self._state, self._answers, self._size_bytes = state, {}, 0
+        if key not in self._answers:
+            self._size_bytes += len(response.body) + len(key[1])
         self._answers[key] = response
-        self._size_bytes += len(response.body) + len(key[1])
+        while self._size_bytes > _ANSWERS_MAX_BYTES:
+            oldest = next(iter(self._answers))
+            self._size_bytes -= len(self._answers.pop(oldest).body) + len(oldest[1])
 
 
 @lru_cache(maxsize=_QUERIES_MAX)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
@@ -14,12 +13,12 @@ from pathlib import Path
 from time import perf_counter
 from typing import NamedTuple
 
-from app.index.conversation_list import ListShape, count_sql, ordered_sql
+from app.index.conversation_list import count_sql
 from app.index.dialect import Sql
-from app.model.page import SortOrder
+from tests.bench.bare_reads import PAGE, join_files, query_page
 from tests.bench.client import Client, requests_per_second
 from tests.bench.measure import Sample, rate_in_turns, take_turns
-from tests.bench.server import Server, Store, serving, serving_floor, wait_until_in_step
+from tests.bench.server import Server, Store, serving, serving_bare_reads, serving_floor, wait_until_in_step
 
 FIRST_PATH = "/api/conversations/search?limit=20"
 LIST_PATH = "/api/conversations/search?limit=20&sort_order=UPDATED_AT_DESC"
@@ -38,7 +37,6 @@ ALL_FACETS = f"{FACETS_PATH}?by=status,model,workspace,agent_kind,tag,day,month"
 
 LONG_EVENTS = 10_000
 _ALL = ("archived 0",)
-_PAGE = 20
 _EVENTS_PAGE = 100
 _MEMORY_REQUESTS = 200
 _CONNECTIONS = 8
@@ -122,26 +120,32 @@ def measure_served(stores: Sequence[Store], padded: Store | None, effort: Effort
         queries = [
             stack.enter_context(closing(sqlite3.connect(f"file:{store.index}?mode=ro", uri=True))) for store in stores
         ]
-        rows = _measure_lists(servers, clients, floor, queries, effort)
+        files = _list_read_files(stores[1], queries[1])
+        bare = stack.enter_context(serving_bare_reads(stores[1].index, files, directory))
+        rows = _measure_lists(servers, clients, floor, bare, queries, effort)
         rows += _measure_count(clients, queries, effort)
         rows += _measure_filters(clients, effort)
-        rows += _measure_events(stores, clients, queries, effort)
+        rows += _measure_files(clients, queries, files, bare, effort)
     if padded:
         rows += _measure_padded_list(padded, effort, directory)
     return rows + memory
 
 
 def _measure_lists(
-    servers: list[Server], clients: list[Client], floor: Server, queries: list[sqlite3.Connection], effort: Effort
+    servers: list[Server],
+    clients: list[Client],
+    floor: Server,
+    bare: Server,
+    queries: list[sqlite3.Connection],
+    effort: Effort,
 ) -> list[Row]:
-    sql = ordered_sql(ListShape(SortOrder.UPDATED_AT_DESC, _ALL))
-    page = {"row_limit": _PAGE + 1}
-    with Client(floor.port) as floor_client:
+    with Client(floor.port) as floor_client, Client(bare.port) as bare_client:
         calls: dict[str, Callable[[], object]] = {
             "small": partial(clients[0].get, LIST_PATH),
             "large": partial(clients[1].get, LIST_PATH),
             "floor": partial(floor_client.get, "/large"),
-            "sql": _query(queries[1], sql, page),
+            "sql": query_page(queries[1]),
+            "bare": partial(bare_client.get, "/sql"),
             "new small": never_asked(clients[0], LIST_PATH),
             "new large": never_asked(clients[1], LIST_PATH),
         }
@@ -153,21 +157,26 @@ def _measure_lists(
                 ("small", servers[0].port, repeat(LIST_PATH)),
                 ("large", servers[1].port, repeat(LIST_PATH)),
                 ("floor", floor.port, repeat("/large")),
+                ("bare", bare.port, repeat("/sql")),
                 ("new small", servers[0].port, _unasked(LIST_PATH, _LATER)),
                 ("new large", servers[1].port, _unasked(LIST_PATH, _LATER)),
             )
         },
         rounds=effort.rounds,
     )
-    one = Row(f"list page of {_PAGE}, to Starlette", "ms", times["small"], times["large"], times["floor"])
+    one = Row(f"list page of {PAGE}, to Starlette", "ms", times["small"], times["large"], times["floor"])
     eight = Row(f"the same, {_CONNECTIONS} clients", "1/s", rates["small"], rates["large"], rates["floor"])
     new = Row("the same, never asked before, to its SQL", "ms", times["new small"], times["new large"], times["sql"])
+    new_bare = Row("the same, to a bare route with its SQL", "ms", None, times["new large"], times["bare"])
+    least = Row("a bare route with its SQL, to its SQL", "ms", None, times["bare"], times["sql"])
     eight_new = Row(
-        f"{_CONNECTIONS} clients, never asked before", "1/s", rates["new small"], rates["new large"], rates["floor"]
+        f"{_CONNECTIONS} clients, never asked before", "1/s", rates["new small"], rates["new large"], rates["bare"]
     )
     return [
         bounded(one, growth=1.2, over_floor=2.0),
         bounded(new, over_floor=4.0),
+        new_bare,
+        least,
         bounded(eight, under_floor=0.45),
         bounded(eight_new, at_least=3000),
     ]
@@ -193,27 +202,60 @@ def _measure_filters(clients: list[Client], effort: Effort) -> list[Row]:
     return rows
 
 
-def _measure_events(
-    stores: Sequence[Store], clients: list[Client], queries: list[sqlite3.Connection], effort: Effort
+def _find_longest(connection: sqlite3.Connection) -> tuple[str, str, int]:
+    """Return id, directory and number of events of the longest conversation."""
+    longest = "SELECT uuid, directory, event_count FROM conversation ORDER BY event_count DESC LIMIT 1"
+    uuid, directory, event_count = connection.execute(longest).fetchone()
+    return uuid, directory, event_count
+
+
+def _find_first(connection: sqlite3.Connection) -> tuple[str, str]:
+    """Return id and directory of a conversation with few events."""
+    uuid, directory = connection.execute(
+        "SELECT uuid, directory FROM conversation WHERE event_count < 100 ORDER BY uuid LIMIT 1"
+    ).fetchone()
+    return uuid, directory
+
+
+def _list_read_files(store: Store, connection: sqlite3.Connection) -> dict[str, list[Path]]:
+    """Return the files of a conversation, and those of the first events of the longest one."""
+    one = store.path / _find_first(connection)[1]
+    events = (store.path / _find_longest(connection)[1] / "events").glob("event-*.json")
+    return {"conversation": [one / "meta.json", one / "base_state.json"], "events": sorted(events)[:_EVENTS_PAGE]}
+
+
+def _measure_files(
+    clients: list[Client],
+    queries: list[sqlite3.Connection],
+    files: Mapping[str, Sequence[Path]],
+    bare: Server,
+    effort: Effort,
 ) -> list[Row]:
+    """Measure answers for which files are looked at or read: a conversation, and a page of events."""
     calls: dict[str, Callable[[], object]] = {}
-    for name, store, client, query in zip(("small", "large"), stores, clients, queries, strict=True):
-        longest = "SELECT uuid, directory, event_count FROM conversation ORDER BY event_count DESC LIMIT 1"
-        uuid, directory, event_count = query.execute(longest).fetchone()
+    for size, client, query in zip(("small", "large"), clients, queries, strict=True):
+        calls[f"conversation {size}"] = partial(client.get, f"/api/conversations/{_find_first(query)[0]}")
+        uuid, _, event_count = _find_longest(query)
         if event_count >= LONG_EVENTS:
-            path = f"/api/conversations/{uuid}/events/search?limit={_EVENTS_PAGE}"
-            calls[name] = partial(client.get, path)
-            events = store.path / directory / "events"
-            calls["floor"] = partial(_join_files, sorted(map(str, events.iterdir()))[:_EVENTS_PAGE])
-    times = take_turns(calls, blocks=effort.blocks, each=effort.each)
-    row = Row(
-        f"first {_EVENTS_PAGE} events of {LONG_EVENTS:,}",
-        "ms",
-        times.get("small"),
-        times.get("large"),
-        times.get("floor"),
-    )
-    return [bounded(row, over_floor=3.0, at_most=10.0)]
+            calls[f"events {size}"] = partial(
+                client.get, f"/api/conversations/{uuid}/events/search?limit={_EVENTS_PAGE}"
+            )
+    with Client(bare.port) as bare_client:
+        for name, paths in files.items():
+            calls[f"{name} bare"] = partial(bare_client.get, f"/{name}")
+            calls[f"{name} files"] = partial(join_files, [str(path) for path in paths])
+        times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+
+    def row(told: str, name: str, floor: str) -> Row:
+        return Row(told, "ms", times.get(f"{name} small"), times.get(f"{name} large"), times[f"{name} {floor}"])
+
+    events = f"first {_EVENTS_PAGE} events of {LONG_EVENTS:,}"
+    return [
+        bounded(row(f"{events}, to their files", "events", "files"), over_floor=3.0, at_most=10.0),
+        bounded(row(f"{events}, to a bare route", "events", "bare"), over_floor=3.0),
+        row("a conversation, to its files", "conversation", "files"),
+        bounded(row("a conversation, to a bare route", "conversation", "bare"), over_floor=3.0),
+    ]
 
 
 def _measure_padded_list(store: Store, effort: Effort, directory: Path) -> list[Row]:
@@ -226,7 +268,7 @@ def _measure_padded_list(store: Store, effort: Effort, directory: Path) -> list[
         floor_client = stack.enter_context(Client(floor.port))
         calls = {"padded": partial(client.get, LIST_PATH), "floor": partial(floor_client.get, "/padded")}
         times = take_turns(calls, blocks=effort.blocks, each=effort.each)
-    row = Row(f"list page of {_PAGE}, {store.state_kb} kB of state", "ms", times["padded"], None, times["floor"])
+    row = Row(f"list page of {PAGE}, {store.state_kb} kB of state", "ms", times["padded"], None, times["floor"])
     return [bounded(row, over_floor=2.5)]
 
 
@@ -295,14 +337,3 @@ def _unasked(path: str, first: int = 0) -> Iterator[str]:
 def _query(connection: sqlite3.Connection, sql: Sql, parameters: Mapping[str, object]) -> Callable[[], object]:
     bound = sql.bind(parameters)
     return lambda: connection.execute(sql.text, bound).fetchall()
-
-
-def _join_files(paths: list[str]) -> bytes:
-    bodies = []
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            bodies.append(os.read(descriptor, os.fstat(descriptor).st_size))
-        finally:
-            os.close(descriptor)
-    return b",".join(bodies)

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,6 +22,7 @@ SERVE = ("-m", "app.cli.main", "serve", "{store}", "--port", "{port}", "--no-aut
 """The arguments of Python that serve a store."""
 
 FLOOR = ("-m", "tests.bench.floor", "{port}")
+BARE_READS = ("-m", "tests.bench.bare_reads", "{port}")
 BARE_ROUTE = ("-m", "tests.bench.bare_route", "{port}")
 
 _START_S = 600.0
@@ -97,6 +98,19 @@ def serving_floor(bodies: Mapping[str, bytes], directory: Path) -> Iterator[Serv
         files.append(f"{name}={file}")
     with _running(FLOOR, {}, tuple(files), dict(os.environ), directory / "floor.log") as server:
         wait_for(server, f"/{next(iter(bodies))}")
+        yield server
+
+
+@contextmanager
+def serving_bare_reads(index: Path, files: Mapping[str, Sequence[Path]], directory: Path) -> Iterator[Server]:
+    """Serve GET /sql, which runs a page's SQL, and for each name in `files` a GET that reads these files."""
+    named = []
+    for name, paths in files.items():
+        listed = directory / f"{name}.txt"
+        listed.write_text("\n".join(map(str, paths)))
+        named.append(f"{name}={listed}")
+    with _running(BARE_READS, {}, (str(index), *named), dict(os.environ), directory / "bare-reads.log") as server:
+        wait_for(server, "/sql")
         yield server
 
 
