@@ -18,8 +18,14 @@ from contextlib import suppress
 from enum import Enum
 from pathlib import Path
 
-_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK})
-_NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+_ENOTSUPP = 524
+"""A number of the kernel that some file systems return instead of EOPNOTSUPP."""
+_NO_LINKS = frozenset(
+    {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK, _ENOTSUPP}
+    | {errno.EACCES, errno.EXDEV}  # AppArmor's answer, and that of mergerfs
+)
+_NO_EXCLUSIVE_RENAME = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, _ENOTSUPP})
+_NO_EXCLUSIVE_RENAME |= {errno.EPERM}  # seccomp's answer for a call that its filter does not know
 _AT_FDCWD = -100
 _NOREPLACE = 1
 

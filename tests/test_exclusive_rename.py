@@ -50,6 +50,18 @@ def test_a_free_name_is_taken_and_a_taken_one_is_not(tmp_path: Path, monkeypatch
     assert names_in(tmp_path) == ["it", "other"]
 
 
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EXDEV, errno.EOPNOTSUPP, 524])
+@pytest.mark.parametrize("also", [errno.EINVAL, errno.ENOSYS, errno.EPERM, 524])
+def test_other_ways_are_tried_whatever_number_the_system_refuses_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, also: int
+) -> None:
+    monkeypatch.setattr(os, "link", refusing(number))
+    monkeypatch.setattr(exclusive_rename, "_rename_noreplace", refusing(also))
+    (tmp_path / "one").write_text("1")
+    assert rename_exclusively(tmp_path / "one", tmp_path / "it") is Way.RENAME
+    assert names_in(tmp_path) == ["it"]
+
+
 def test_a_name_that_is_taken_by_the_same_file_is_a_success_without_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,6 +45,9 @@ class EraseAnswer(BaseModel):
     log_empty: bool | None = Field(
         default=None, description="false: another process used the index, and its write-ahead log was not emptied"
     )
+    warning: str | None = Field(
+        default=None, description="set if the files are erased, but the index may still have their texts"
+    )
 
 
 def make_erase_answer(erased: Erased) -> EraseAnswer:
@@ -55,6 +58,7 @@ def make_erase_answer(erased: Erased) -> EraseAnswer:
         still_in=erased.still_in,
         forks=[dashed(one) for one in erased.forks],
         log_empty=erased.log_empty,
+        warning=erased.warning,
     )
 
 

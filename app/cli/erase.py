@@ -98,6 +98,7 @@ def _print(erased: Erased | None, ids: list[ConversationId], what: str, *, json:
                 "still_in": erased.still_in if erased else [],
                 "forks": [dashed(one) for one in forks],
                 "log_empty": erased.log_empty if erased else None,
+                "warning": erased.warning if erased else None,
             }
         )
         return
@@ -109,5 +110,7 @@ def _print(erased: Erased | None, ids: list[ConversationId], what: str, *, json:
         warn(f"still in {path}")
     for one in forks:
         warn(f"{dashed(one)} was forked from it and has copies of its events; erase it too if they must go")
-    if not erased.log_empty:
-        warn("the write-ahead log of the index is in use and could not be emptied; run the command again later")
+    if erased.warning is not None:
+        warn(erased.warning)
+    elif not erased.log_empty:
+        warn("the write-ahead log of the index is in use; it is removed when the last process that uses the store ends")

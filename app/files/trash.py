@@ -28,7 +28,7 @@ from ..errors import (
     StoreUnavailable,
     WriteFailed,
 )
-from ..locks import hold_lock
+from ..locks import hold_lock, try_lock
 from ..model.ids import ConversationId, find_conversation_id
 from . import durable, layout, lease
 from .durable import remove_tree, rename, sync_directories
@@ -90,11 +90,14 @@ def _make_trash(root: Path) -> None:
 
     Raises:
         WriteFailed: the name is used by something else, such as a link.
+        NoLocks: the file system has no locks, so nothing is moved.
     """
     with suppress(FileExistsError):
         (root / TRASH).mkdir(mode=0o700)
     if not layout.is_directory(root, TRASH):
         raise WriteFailed(_no_directory(root))
+    with layout.open_directory(root / TRASH) as fd:
+        try_lock(fd)
 
 
 def _no_directory(root: Path) -> str:

@@ -291,6 +291,7 @@ class ConversationStore(StoreReader):
 
     async def list_last_deleted(self) -> Deleted:
         """Return the last deleted conversation of each id, the last deleted first."""
+        self.index.require_present()
         return await asyncio.to_thread(trash.list_last_deleted, self.reader.root)
 
     async def require_restorable(self, conversation_id: ConversationId, *, deleted: Deleted | None = None) -> None:
@@ -316,6 +317,7 @@ class ConversationStore(StoreReader):
             NotInTrash: the trash has no conversation with this id.
             WriteFailed: a file could not be removed.
         """
+        self.index.require_present()
         await asyncio.to_thread(deletion.remove_from_trash, self.reader.root, conversation_id)
 
     def empty_trash(self, before_us: int) -> AsyncGenerator[TrashEntry]:
@@ -326,6 +328,7 @@ class ConversationStore(StoreReader):
         Raises:
             WriteFailed: an entry could not be removed. Raised after all others were removed.
         """
+        self.index.require_present()
         return deletion.empty(self.reader.root, before_us)
 
     async def claim(self, conversation_id: ConversationId, owner: str, *, ttl_s: float, force: bool = False) -> Lease:

@@ -15,6 +15,7 @@ from app.api.app import create_app
 from app.errors import StoreUnavailable
 from app.model.ids import ConversationId
 from app.store import presence
+from app.store.admin.usage import By, measure
 from tests.builders import NEW_CONVERSATION, index_tables, make_conversation, make_id, names_in
 from tests.conftest import serving
 
@@ -34,6 +35,7 @@ READS = (
     "/api/messages/search?q=message",
     "/api/changes",
     "/api/trash",
+    "/api/usage",
     "/ready",
 )
 WRITES: tuple[tuple[str, str, object], ...] = (
@@ -45,6 +47,11 @@ WRITES: tuple[tuple[str, str, object], ...] = (
     ("POST", "/api/conversations/import", None),
     ("POST", "/api/index/sync", None),
     ("DELETE", f"/api/conversations/{ONE}", None),
+    ("POST", "/api/conversations/bulk/restore", {"deleted_at__gte": "1970-01-01T00:00:00Z"}),
+    ("POST", "/api/conversations/bulk/restore", {"ids": [ONE], "dry_run": True}),
+    ("POST", "/api/trash/empty", {"dry_run": True}),
+    ("DELETE", "/api/trash", None),
+    ("DELETE", f"/api/trash/{ONE}", None),
 )
 
 
@@ -191,6 +198,9 @@ async def test_the_library_refuses_an_unmounted_store_and_writes_nothing(root: P
             store.create(NEW_CONVERSATION),
             store.fork(ConversationId(ONE)),
             store.sync(),
+            anext(store.export()),
+            anext(store.export([ConversationId(ONE)])),
+            measure(store, By.MONTH, 1),
         ):
             with pytest.raises(StoreUnavailable):
                 await act

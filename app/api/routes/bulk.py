@@ -278,6 +278,7 @@ async def _find_selected(
     if request.filter is None:
         ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))
     else:
+        store.index.require_built()
         ids = await store.list_ids(request.filter.conversation_filter)
     found, expected = len(ids), request.expected_count
     dry_run = isinstance(request, Bulk) and request.dry_run

@@ -74,6 +74,7 @@ async def empty_trash(store: WritableStore, request: EmptyTrash | None = None) -
     asked = request or EmptyTrash()
     before_us = to_us(asked.deleted_at__lt) if asked.deleted_at__lt else time.time_ns() // 1000
     if asked.dry_run:
+        store.index.require_present()
         entries = await asyncio.to_thread(list_older, store.reader.root, before_us)
         ids = [dashed(one.id) for one in entries]
         trail.mention(ids, dry_run=True)

@@ -53,7 +53,7 @@ async def list_named(store: StoreReader, asked: ConversationFilter) -> AsyncIter
     """Yield the conversations that match, in ascending order of their ids."""
     after = ""
     while True:
-        async with store.index.read() as connection:
+        async with store.index.read(whole=True) as connection:
             found = await conversation_list.list_located(connection, asked, after, _PAGE)
         for conversation_id, directory in found:
             yield ConversationDir(directory, conversation_id)
@@ -68,6 +68,7 @@ async def find_named(store: StoreReader, ids: Iterable[ConversationId]) -> list[
     Raises:
         ConversationNotFound: the index does not have one of these ids.
     """
+    store.index.require_present()
     found = []
     for conversation_id in sorted(set(ids)):
         async with store.index.read() as connection:

@@ -6,13 +6,17 @@ import asyncio
 import re
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from ...errors import IndexBusy, IndexUnusable
 from ...files import event_erasure, trash
 from ...files.layout import ConversationDir
+from ...files.trash import TrashEntry
 from ...index import messages
+from ...index.connections import WriteConnection
 from ...model.filters import ConversationFilter
 from ...model.ids import ConversationId
 from ...processes import Spawn, die_with_parent
@@ -24,6 +28,7 @@ from .export_files import EXPORTS, remove_exports
 _NEEDLES_MAX = 300
 _find_plain = re.compile(r"[A-Za-z0-9 ,.:;_/()=+-]{20,64}").search
 _SHORT_BYTES = 12
+_REST = "`convstore index rebuild` removes the rest"
 
 
 class Erased(NamedTuple):
@@ -32,6 +37,7 @@ class Erased(NamedTuple):
     `still_in` are the files that still contain one of the erased texts. `forks` are the conversations that were forked
     from an erased one, and so have copies of its events. `searched` is the number of texts that were searched for.
     `log_empty` is false if the write-ahead log of the index could not be emptied, because another process was reading.
+    `warning` says that the files are erased, but the index could not be changed.
     """
 
     ids: list[ConversationId]
@@ -39,11 +45,12 @@ class Erased(NamedTuple):
     forks: list[ConversationId]
     searched: int
     log_empty: bool
+    warning: str | None = None
 
     @property
     def is_complete(self) -> bool:
         """Whether no erased text was found again."""
-        return self.log_empty and not self.still_in
+        return self.log_empty and not self.still_in and self.warning is None
 
 
 async def require_erasable(store: ConversationStore, ids: Iterable[ConversationId], *, force: bool) -> None:
@@ -64,22 +71,39 @@ async def erase_conversations(
     Raises:
         ConversationNotFound: no conversation has one of the ids, neither on disk nor in the trash.
         ConversationOwned: another owner is alive, and `force` is false.
+        IndexBusy, IndexUnusable: the index cannot be changed now; nothing was erased.
         WriteFailed: a file could not be removed.
     """
     root = store.context.root
     await require_erasable(store, ids, force=force)
+    await store.index.write(_change_nothing)
     forks = [one for source in ids for one in await _list_forks(store, source) if one not in ids]
     needles: dict[str, None] = {}
+    deleted = await _list_deleted(root)
+    warning = None
     for one in ids:
         directory = await find_directory(store.context, one)
-        found = [entry for entry in await asyncio.to_thread(trash.list_trash, root) if entry.id == one]
+        if directory is None and one not in deleted:
+            deleted = await _list_deleted(root)
+        found = deleted.get(one, [])
         held = [root / trash.TRASH / entry.name for entry in found] + ([root / directory] if directory else [])
         needles |= await asyncio.to_thread(_choose_needles, held)
         if directory is not None:
-            await store.delete(one, permanent=True, force=force)
+            warning = (await store.delete(one, permanent=True, force=force)).warning or warning
         for entry in found:
             await asyncio.to_thread(trash.remove, root, entry)
-    return await _purge(store, ids, forks, _spread(needles), places)
+    return await _purge(store, ids, forks, _spread(needles), places, warning)
+
+
+def _change_nothing(_: WriteConnection) -> None:
+    """Do nothing in a transaction, which shows whether the index can be changed."""
+
+
+async def _list_deleted(root: Path) -> dict[ConversationId, list[TrashEntry]]:
+    deleted: dict[ConversationId, list[TrashEntry]] = {}
+    for entry in await asyncio.to_thread(trash.list_trash, root):
+        deleted.setdefault(entry.id, []).append(entry)
+    return deleted
 
 
 async def erase_event(
@@ -97,17 +121,19 @@ async def erase_event(
     Raises:
         ConversationNotFound, EventNotFound: there is no such conversation, or no readable event with this id.
         ConversationOwned: another owner is alive, and `force` is false.
+        IndexBusy, IndexUnusable: the index cannot be changed now; nothing was erased.
         DiskFull, WriteFailed: writing failed; the event is unchanged.
     """
+    await store.index.write(_change_nothing)
     instance = await store.close_conversation(conversation_id)
     directory = await get_directory(store.context, conversation_id)
     root = store.context.root
     write = partial(event_erasure.erase_event, root, directory, instance, event_id, force=force)
     texts = await asyncio.to_thread(write)
-    await store.rewrite_rows(ConversationDir(directory, conversation_id))
+    done = await store.rewrite_rows(ConversationDir(directory, conversation_id))
     forks = await _list_forks(store, conversation_id)
     needles = dict.fromkeys(filter(None, map(_choose_needle, texts)))
-    return await _purge(store, [conversation_id], forks, _spread(needles), [root / directory, *places])
+    return await _purge(store, [conversation_id], forks, _spread(needles), [root / directory, *places], done.warning)
 
 
 async def _list_forks(store: ConversationStore, source: ConversationId) -> list[ConversationId]:
@@ -141,20 +167,26 @@ async def _purge(
     forks: list[ConversationId],
     needles: list[str],
     places: Sequence[Path],
+    warning: str | None,
 ) -> Erased:
     index = store.index
     await asyncio.to_thread(remove_exports, store.settings.state_dir / EXPORTS)
-    log_empty = await index.purge()
+    log_empty = False
+    try:
+        log_empty = await index.purge()
+    except (IndexBusy, IndexUnusable) as error:
+        warning = f"the files are erased, but the index may still have their texts: {error}. {_REST}"
     beside = index.list_files()
     paths = [*beside, str(store.context.root / trash.TRASH), *map(str, places)]
     found = await asyncio.to_thread(_search, paths, [needle.encode(errors="replace") for needle in needles])
     own = {path for path in found if path in beside and not path.endswith(".backup") and ".damaged-" not in path}
     shared = set()
     for number in {number for path in own for number in found[path]}:
-        if await index.write(partial(messages.find_holder, part=needles[number])):  # another conversation says the same
-            shared.add(number)
+        with suppress(IndexBusy, IndexUnusable):
+            if await index.write(partial(messages.find_holder, part=needles[number])):
+                shared.add(number)  # another conversation says the same
     still_in = [path for path, numbers in found.items() if path not in own or set(numbers) - shared]
-    return Erased(list(ids), sorted(still_in), forks, len(needles), log_empty)
+    return Erased(list(ids), sorted(still_in), forks, len(needles), log_empty, warning)
 
 
 def _search(paths: Sequence[str], needles: Sequence[bytes]) -> dict[str, list[int]]:

@@ -110,12 +110,12 @@ class StoreUsage:
 async def measure(store: StoreReader, by: By, limit: int, on_progress: OnProgress = ignore_progress) -> StoreUsage:
     """Measure a store. `shares` has the `limit` largest groups (0: all). A file with several hard links counts once."""
     measurement = _Measurement(store.reader.root, by)
-    async with store.index.read() as connection:
+    async with store.index.read(whole=True) as connection:
         total = (await conversation_lookup.count_totals(connection)).conversations
     after = ""
     done = 0
     while True:
-        async with store.index.read() as connection:
+        async with store.index.read(whole=True) as connection:
             page = await conversation_lookup.list_placements(connection, after, _PAGE)
         if not page:
             break

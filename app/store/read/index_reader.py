@@ -170,7 +170,7 @@ class IndexReader:
 
         `asked` selects the conversations; by default all, also archived ones.
         """
-        async with self.index.read(whole=True) as connection:
+        async with self.index.read(heavy=True, whole=True) as connection:
             return await list_edits(connection, paths, limit, asked)
 
     async def count_text(self) -> tuple[int, int]:

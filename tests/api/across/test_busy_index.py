@@ -14,7 +14,7 @@ import pytest
 
 from app import Settings
 from app.files.trash import move_to_trash
-from tests.builders import busy_index, make_conversation, make_event, make_id, names_in
+from tests.builders import busy_index, details_in, make_conversation, make_event, make_id, names_in
 from tests.conftest import serving
 from tests.files.archives import good_entries, make_zip
 
@@ -213,3 +213,17 @@ async def test_those_who_wait_at_once_wait_no_longer_than_one(root: Path) -> Non
             took_s = time.monotonic() - began
             assert [answer.status_code for answer in answers] == [201] * 8
     assert took_s < 7
+
+
+@pytest.mark.parametrize("path", [f"/events/{make_event(0)['id']}/erase", "bulk"])
+async def test_an_erasure_that_is_refused_has_erased_nothing(root: Path, path: str) -> None:
+    directory = make_conversation(root)
+    async with busy(root) as client:
+        with busy_index(root):
+            before = details_in(directory)
+            erase = "/api/conversations/bulk/erase" if path == "bulk" else f"{AT_ONE}{path}"
+            asked = {"ids": [ONE]} if path == "bulk" else None
+            answer = await client.post(erase, json=asked)
+            assert (answer.status_code, answer.json()["code"]) == (503, "index_busy")
+            assert details_in(directory) == before
+        assert (await client.post(erase, json=asked)).status_code == 200

@@ -118,6 +118,25 @@ async def test_answers_in_between_say_how_many_of_how_many(client: httpx.AsyncCl
     assert (await client.get(f"/api/conversations/{make_id(4)}")).status_code == 200
 
 
+async def test_a_change_of_all_that_match_is_refused_until_all_are_listed(
+    client: httpx.AsyncClient, build: Build
+) -> None:
+    build.may_begin.set()
+    await build_waits(client, build)
+    everything = {"filter": {}, "all": True}
+    bulk = "/api/conversations/bulk"
+    for path, more in (
+        (f"{bulk}/delete", {"dry_run": True}),
+        (f"{bulk}/tag", {"set": {"a": "b"}}),
+        (f"{bulk}/export", {}),
+        ("/api/exports", {}),
+    ):
+        answer = await client.post(path, json=everything | more)
+        assert (answer.status_code, answer.json()["code"]) == (503, "index_building"), (path, answer.text)
+    answer = await client.post(f"{bulk}/export", json={"ids": [make_id(0)]})
+    assert answer.status_code == 200
+
+
 async def test_a_probe_can_wait_for_the_whole_list(client: httpx.AsyncClient, build: Build) -> None:
     waiting = asyncio.create_task(client.get("/ready?wait=30"))
     soon = await client.get("/ready?wait=0.2")

@@ -9,11 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from app.errors import ConversationNotFound, EventNotFound
+from app import Settings
+from app.errors import ConversationNotFound, EventNotFound, IndexBusy
+from app.files import trash
+from app.files.trash import TrashEntry
 from app.index.sqlite.backup import back_up
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.store.admin.erase import erase_conversations, erase_event
+from app.store.follow.full_sync import ignore_progress
+from app.store.follow.rebuild import rebuild
 from tests.builders import index_path, make_conversation, make_id, make_message_event
 from tests.conftest import StoreOpener
 
@@ -63,6 +68,50 @@ async def test_an_entry_of_the_trash_is_erased_too(filled: Path, open_store: Sto
         await erase_conversations(store, [ONE])
         assert (await store.list_trash(0, None))[1] == 0
         assert holders(filled) == holders(filled, "a second time") == []
+
+
+async def test_an_index_that_gets_busy_is_told_and_rebuilding_it_removes_the_rest(
+    filled: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse() -> bool:
+        raise IndexBusy("another program has been holding the index for too long; try again")
+
+    async with open_store(filled) as store:
+        monkeypatch.setattr(store.index, "purge", refuse)
+        erased = await erase_conversations(store, [ONE])
+        assert (erased.is_complete, erased.log_empty) == (False, False)
+        assert erased.warning is not None
+        assert "`convstore index rebuild` removes the rest" in erased.warning
+    assert {Path(path).parent.name for path in erased.still_in} == {".convstore"}
+    assert holders(filled) != []
+    await rebuild(Settings(store=filled), ignore_progress)
+    assert holders(filled) == []
+
+
+async def test_erasing_many_lists_the_trash_as_often_as_erasing_one(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, 7):
+        make_conversation(root, number)
+    listed: list[Path] = []
+    list_trash = trash.list_trash
+
+    def count_listings(root: Path) -> list[TrashEntry]:
+        listed.append(root)
+        return list_trash(root)
+
+    counts = []
+    async with open_store(root) as store:
+        for number in (1, 2, 4):
+            await store.delete(ConversationId(make_id(number)))
+        monkeypatch.setattr(trash, "list_trash", count_listings)
+        for numbers in ([1], [2, 3, 4, 5]):
+            listed.clear()
+            await erase_conversations(store, [ConversationId(make_id(number)) for number in numbers])
+            counts.append(len(listed))
+        assert (await store.list_trash(0, None))[1] == 0
+        assert await store.list_ids(ConversationFilter()) == [ConversationId(make_id(6))]
+    assert counts[0] == counts[1]
 
 
 async def test_a_backup_that_still_has_the_text_is_named(filled: Path, open_store: StoreOpener, tmp_path: Path) -> None:

@@ -16,10 +16,11 @@ from app.api.access.key_files import load_keys
 from app.errors import EventExists, WriteFailed
 from app.exclusive_rename import Way
 from app.files.durable import new_file
+from app.files.trash import move_to_trash
 from app.index.sqlite.backup import back_up
 from app.store.admin.disk_checks import look_around
 from app.store.admin.findings import Level
-from tests.builders import NEW_CONVERSATION, make_conversation, make_event, names_in, write_event
+from tests.builders import NEW_CONVERSATION, make_conversation, make_event, make_id, names_in, write_event
 from tests.conftest import StoreOpener, serving
 from tests.faults import strace
 from tests.store.helpers import ONE, is_rebuilt_equal, listed, log_of
@@ -89,6 +90,7 @@ async def test_a_store_without_locks_is_read_and_not_written_to(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_conversation(root)
+    move_to_trash(root, make_conversation(root, 2).name, 0)
     flock = fcntl.flock
 
     def refuse(fd: int, kind: int) -> None:
@@ -108,11 +110,15 @@ async def test_a_store_without_locks_is_read_and_not_written_to(
             ("PATCH", f"/api/conversations/{ONE}", {"title": "Changed"}),
             ("POST", f"/api/conversations/{ONE}/fork", {}),
             ("DELETE", f"/api/conversations/{ONE}", None),
+            ("POST", f"/api/conversations/{make_id(2)}/restore", None),
+            ("DELETE", f"/api/trash/{make_id(2)}", None),
+            ("DELETE", "/api/trash", None),
         ):
             answer = await client.request(method, where, json=body)
             assert (answer.status_code, answer.json()["code"]) == (501, "locks_unsupported"), (where, answer.text)
         assert names_in(path) == before
-        assert [name for name in names_in(root) if name.startswith((".new", ".import", ".trash"))] == []
+        assert [name for name in names_in(root) if name.startswith((".new", ".import"))] == []
+        assert len(names_in(root / ".trash")) == 1
         assert (await client.get("/ready")).status_code == 200
     [finding] = [one for one in look_around(settings, "0") if one.check == "locks"]
     assert finding.level is Level.PROBLEM
