@@ -5,6 +5,7 @@ An error of one conversation is reported in its item of the answer; the others a
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
@@ -39,6 +40,8 @@ log = logging.getLogger(__name__)
 router = APIRouter(prefix="/api/conversations/bulk", tags=["trash"], responses={422: {"model": ErrorBody}})
 
 _IDS_MAX = 10_000
+_AT_ONCE = 8
+"""The conversations that are opened and changed at a time; they wait together for the disk and the index."""
 _CONFLICT: dict[int | str, dict[str, Any]] = {
     409: {
         "model": ErrorBody,
@@ -205,7 +208,8 @@ async def bulk_tag(store: WritableStore, request: BulkTag) -> BulkAnswer:
             return await conversation.change_tags(change)
 
     operation: _Operation = partial(store.require_taggable, change=change) if request.dry_run else tag
-    return await _each(store, await select_conversations(store, request), operation, dry_run=request.dry_run)
+    ids = await select_conversations(store, request)
+    return await _each(store, ids, operation, dry_run=request.dry_run, at_once=_AT_ONCE)
 
 
 @router.post("/archive", responses=_CONFLICT, response_model_exclude_unset=True)
@@ -218,7 +222,8 @@ async def bulk_archive(store: WritableStore, request: BulkArchive) -> BulkAnswer
     operation: _Operation = (
         store.require_deletable if request.dry_run else archive
     )  # deleting and writing need the same lease
-    return await _each(store, await select_conversations(store, request), operation, dry_run=request.dry_run)
+    ids = await select_conversations(store, request)
+    return await _each(store, ids, operation, dry_run=request.dry_run, at_once=_AT_ONCE)
 
 
 @router.post("/pin", responses=_CONFLICT, response_model_exclude_unset=True)
@@ -229,7 +234,8 @@ async def bulk_pin(store: WritableStore, request: BulkPin) -> BulkAnswer:
         return await store.mark(one, pinned=request.pinned)
 
     operation: _Operation = store.require_deletable if request.dry_run else pin
-    return await _each(store, await select_conversations(store, request), operation, dry_run=request.dry_run)
+    ids = await select_conversations(store, request)
+    return await _each(store, ids, operation, dry_run=request.dry_run, at_once=_AT_ONCE)
 
 
 @router.post(
@@ -300,21 +306,34 @@ _Operation = Callable[[ConversationId], Awaitable[Done | None]]
 
 
 async def _each(
-    store: StoreReader, ids: list[ConversationId], operation: _Operation, *, dry_run: bool = False
+    store: StoreReader,
+    ids: list[ConversationId],
+    operation: _Operation,
+    *,
+    dry_run: bool = False,
+    at_once: int = 1,
 ) -> BulkAnswer:
-    items = []
-    for one in ids:
-        item = BulkItem(id=dashed(one), error=None, code=None)
-        try:
-            done = await operation(one)
-            if done is not None and done.warning is not None:
-                item.warning = done.warning
-        except StoreError as error:
-            note_conflict(store.index.note, error)
-            item.error, item.code = str(error), error.code
-        except Exception:
-            log.exception("conversation %s of a bulk request failed", one)
-            item.error, item.code = UNEXPECTED, "internal_error"
-        items.append(item)
+    """Do the operation on each conversation, on `at_once` of them at a time."""
+    items = [BulkItem(id=dashed(one), error=None, code=None) for one in ids]
+    waiting = iter(zip(ids, items, strict=True))
+
+    async def work() -> None:
+        for one, item in waiting:
+            await _do(store, one, item, operation)
+
+    await asyncio.gather(*(work() for _ in range(at_once)))
     number = 0 if dry_run else sum(item.error is None for item in items)
     return BulkAnswer(items=items, matched=len(items), done=number, dry_run=dry_run)
+
+
+async def _do(store: StoreReader, one: ConversationId, item: BulkItem, operation: _Operation) -> None:
+    try:
+        done = await operation(one)
+        if done is not None and done.warning is not None:
+            item.warning = done.warning
+    except StoreError as error:
+        note_conflict(store.index.note, error)
+        item.error, item.code = str(error), error.code
+    except Exception:
+        log.exception("conversation %s of a bulk request failed", one)
+        item.error, item.code = UNEXPECTED, "internal_error"

@@ -8,9 +8,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 from ...errors import (
@@ -42,7 +41,7 @@ from ...model.validation import check_json, check_tags, check_title, complete_ev
 from ..context import StoreContext
 from ..follow.crash_recovery import end_interrupted_run
 from .backlog import Done, warning_of
-from .group_commit import Commit, GroupCommit, tell
+from .group_commit import Commit, GroupCommit, Waiting, tell
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +71,7 @@ class OpenedFiles(NamedTuple):
 class _BegunWrite:
     """A write that a thread does. `done` ends when the other two are there."""
 
-    done: asyncio.Future[None]
+    done: Waiting
     written: Written | BaseException | None = None
     commit: Commit | None = None
     """The rows that were written; None if they must be read from the files."""
@@ -265,38 +264,64 @@ class ConversationWriter:
         return Done((await self.write(change)).warning)
 
     async def write(self, change: Edit) -> Written:
-        """Write one change: files, then index. The write finishes even if the caller is cancelled."""
-        return await asyncio.shield(asyncio.create_task(self._apply(change)))
-
-    async def _apply(self, change: Edit, *, in_turn: bool = False) -> Written:
-        """Write one change. With `in_turn` the caller holds `_writing`."""
-        async with nullcontext() if in_turn else self._writing:
-            try:
-                written, error = await self._write(change)
-            except (OwnershipLost, ConversationNotFound) as lost:
-                await self._claim_anew(lost)
-                written, error = await self._write(change)
-            try:
-                if error is not None:
-                    raise error
-                if written.reread or self.behind:
-                    self.behind = True
-                    self.behind = not await self._reindex()
-            except (IndexBusy, IndexUnusable, StoreUnavailable) as index_error:
-                self.behind = True
-                log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
-                written = written.with_warning(warning_of(index_error))
+        """Write one change: files, then index. A write that has begun finishes even if the caller is cancelled."""
+        await self._writing.acquire()
+        try:
+            begun = self._begin(change)
+        except BaseException:
+            self._writing.release()
+            raise
+        try:
+            await begun.done
+        except asyncio.CancelledError:
+            begun.done.wait_again()
+            self._finish_later(change, begun)
+            raise
+        written, commit = begun.written, begun.commit
+        if not isinstance(written, Written) or commit is None or commit.error is not None:
+            return await asyncio.shield(self._finish_later(change, begun))
+        self._known = commit.known
+        self._writing.release()
         self._notify()
         return written
 
-    async def _write(self, change: Edit) -> tuple[Written, BaseException | None]:
-        """Write the files, and then the rows unless they must be read again. Returns the index's error, if any.
+    def _finish_later(self, change: Edit, begun: _BegunWrite) -> asyncio.Task[Written]:
+        """Finish a write in a task of its own, and then let the next one begin."""
+        task = asyncio.create_task(self._finish(change, begun))
+        task.add_done_callback(lambda _: self._writing.release())
+        return task
+
+    def _begin(self, change: Edit) -> _BegunWrite:
+        begun = _BegunWrite(Waiting())
+        self._threads.submit(self._write_in_thread, change, begun)
+        return begun
+
+    async def _finish(self, change: Edit, begun: _BegunWrite) -> Written:
+        """Finish a write, also one whose lease is lost or whose rows must be read. The caller holds `_writing`."""
+        try:
+            written, error = await self._end(begun)
+        except (OwnershipLost, ConversationNotFound) as lost:
+            await self._claim_anew(lost)
+            written, error = await self._end(self._begin(change))
+        try:
+            if error is not None:
+                raise error
+            if written.reread or self.behind:
+                self.behind = True
+                self.behind = not await self._reindex()
+        except (IndexBusy, IndexUnusable, StoreUnavailable) as index_error:
+            self.behind = True
+            log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
+            written = written.with_warning(warning_of(index_error))
+        self._notify()
+        return written
+
+    async def _end(self, begun: _BegunWrite) -> tuple[Written, BaseException | None]:
+        """Return what was written to the files, and the index's error, if any.
 
         Raises:
             OwnershipLost, ConversationNotFound: this process must not write to the files; nothing was written.
         """
-        begun = _BegunWrite(asyncio.get_running_loop().create_future())
-        self._threads.submit(self._write_in_thread, change, begun)
         await begun.done
         if isinstance(begun.written, BaseException):
             raise begun.written
@@ -327,6 +352,9 @@ class ConversationWriter:
         else:
             self._commits.hand_over(begun.commit, begun.done)
 
+    async def _write_in_turn(self, change: Edit) -> Written:
+        return await self._finish(change, self._begin(change))
+
     async def _claim_anew(self, lost: StoreError) -> None:
         """Claim a conversation that nobody owns, after a write was refused with the error `lost`.
 
@@ -345,7 +373,7 @@ class ConversationWriter:
             async with self._open_again(self.files.lease) as opened:
                 self.files, self._folded, self.behind = opened.files, None, opened.behind
                 if opened.left_running:
-                    await end_interrupted_run(opened.files, partial(self._apply, in_turn=True))
+                    await end_interrupted_run(opened.files, self._write_in_turn)
         except ConversationOwned:
             raise lost from None
         self._share, self.lost = opened.share, False

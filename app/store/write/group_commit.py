@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from ...errors import IndexUnusable, OwnershipLost
 from ...index import conversation_rows, event_rows
@@ -39,8 +40,32 @@ class Commit:
     """The error if the commit was refused, otherwise None."""
 
 
-Waiter = asyncio.Future[None] | threading.Event
-"""What waits for a commit: a future of an event loop, or a thread."""
+class Waiting:
+    """Waits in an event loop for work in another thread, again and again if the waiting task is cancelled."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._future = self.loop.create_future()
+        self._is_over = False
+
+    def __await__(self) -> Generator[Any, None, None]:
+        return self._future.__await__()
+
+    def wait_again(self) -> None:
+        """Make another await possible after one that was cancelled."""
+        self._future = self.loop.create_future()
+        if self._is_over:
+            self._future.set_result(None)
+
+    def end(self) -> None:
+        """End the waiting. Called in the thread of the event loop."""
+        self._is_over = True
+        if not self._future.done():
+            self._future.set_result(None)
+
+
+Waiter = Waiting | threading.Event
+"""What waits for a commit: a task, or a thread."""
 
 
 class GroupCommit:
@@ -103,22 +128,21 @@ class GroupCommit:
 
 
 def tell(waiters: Sequence[Waiter]) -> None:
-    """Tell all that wait. An event loop is woken once, however many of its futures wait."""
-    loops: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
+    """End the waiting of all. An event loop is woken once, however many of its tasks wait."""
+    loops: dict[asyncio.AbstractEventLoop, list[Waiting]] = {}
     for waiter in waiters:
         if isinstance(waiter, threading.Event):
             waiter.set()
         else:
-            loops.setdefault(waiter.get_loop(), []).append(waiter)
-    for loop, futures in loops.items():
+            loops.setdefault(waiter.loop, []).append(waiter)
+    for loop, waiting in loops.items():
         with suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(_wake, futures)
+            loop.call_soon_threadsafe(_end, waiting)
 
 
-def _wake(futures: list[asyncio.Future[None]]) -> None:
-    for future in futures:
-        if not future.done():
-            future.set_result(None)
+def _end(waiting: list[Waiting]) -> None:
+    for one in waiting:
+        one.end()
 
 
 def _apply(connection: WriteConnection, batch: list[Commit]) -> dict[ConversationId, KnownRow]:

@@ -64,6 +64,8 @@ class PoolEntry:
     used_at: float = 0.0
     renewed_at: float = 0.0
     settled: bool = False
+    size_bytes: int = 0
+    """The size of the conversation after its last use."""
     maintenance: asyncio.Task[None] | None = None
     """The current or the last run of `_maintain`."""
 
@@ -105,6 +107,8 @@ class WriterPool:
         self._handing_over: dict[PoolKey, asyncio.Task[None]] = {}
         self._unreleased: dict[PoolKey, ConversationWriter] = {}
         """Closed conversations whose lease could not be released. Each tick retries one, oldest first."""
+        self._room_bytes = settings.open_bytes
+        """At most the bytes that the open conversations may grow by before the pool is over its budget."""
         self._life_lock = asyncio.Lock()
         self._maintenance: asyncio.Task[None] | None = None
 
@@ -139,7 +143,9 @@ class WriterPool:
                     del self._open[key]
                 if self._open.get(key) is not entry:
                     entry.ready.release_share()
-                await self._keep_budget()
+                self._note_size(entry, entry.ready)
+                if self._may_be_over_budget():
+                    await self._keep_budget()
 
     async def _refresh(self, key: PoolKey) -> None:
         """Read other workers' changes to an open conversation. Close it if another owner has the lease."""
@@ -373,18 +379,24 @@ class WriterPool:
             entry.settled = True
             await conversation.settle()
 
+    def _note_size(self, entry: PoolEntry, conversation: ConversationWriter) -> None:
+        size_bytes = conversation.files.size_bytes
+        self._room_bytes -= size_bytes - entry.size_bytes
+        entry.size_bytes = size_bytes
+
+    def _may_be_over_budget(self) -> bool:
+        """Whether the pool must be measured, which takes long with many open conversations. Each write asks this."""
+        return len(self._open) > self._settings.open_conversations or self._room_bytes < 0
+
     async def _keep_budget(self) -> None:
         """While the pool is over its budget, close the least recently used idle conversation."""
         idle = [(entry.used_at, key) for key, entry in self._open.items() if not entry.users and entry.ready]
         for _, key in sorted(idle):
-            if not self._is_over_budget():
+            self._room_bytes = self._settings.open_bytes - sum(entry.size_bytes for entry in self._open.values())
+            if not self._may_be_over_budget():
                 return
             if key in self._open:
                 await self._close(key, self._open[key])
-
-    def _is_over_budget(self) -> bool:
-        sizes = [entry.ready.files.size_bytes for entry in self._open.values() if entry.ready]
-        return len(self._open) > self._settings.open_conversations or sum(sizes) > self._settings.open_bytes
 
     async def _close(self, key: PoolKey, entry: PoolEntry) -> None:
         """Close an open conversation. This finishes even if the caller is cancelled."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from app.model.ids import ConversationId
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
@@ -35,4 +37,30 @@ async def test_writes_that_wait_for_the_index_are_committed_together(root: Path,
         await asyncio.to_thread(commits.write_waiting)
         assert await asyncio.gather(*writing) == [3] * len(MANY)
         assert (await store.get_status())[0].revision - before == 1
+        assert await is_rebuilt_equal(store)
+
+
+@pytest.mark.parametrize("written_before", [False, True])
+async def test_a_write_that_has_begun_finishes_when_its_caller_is_cancelled(
+    root: Path, open_store: StoreOpener, *, written_before: bool
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store, store.writer(ConversationId(make_id(1))) as conversation:
+        await conversation.append(make_event(2))
+        commits = store._writers._commits
+        with commits._lock:
+            commits._running = True  # as if a thread ran a transaction
+        writing = asyncio.create_task(conversation.append(make_event(3)))
+        async with asyncio.timeout(60):
+            while not commits._waiting:
+                await asyncio.sleep(0.02)
+        if written_before:  # the task has not noticed it when it is cancelled
+            commits.write_waiting()
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        following = asyncio.create_task(conversation.append(make_event(4)))
+        if not written_before:
+            await asyncio.to_thread(commits.write_waiting)
+        assert (await following).seq == 4
         assert await is_rebuilt_equal(store)

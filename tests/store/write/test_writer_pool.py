@@ -275,3 +275,22 @@ async def test_many_first_accesses_open_once(
         assert sorted(seqs) == list(range(2, 102))
         assert await is_rebuilt_equal(store)
     assert loads == [ONE]
+
+
+async def test_a_write_measures_no_other_open_conversation(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1, MANY + 1):
+        make_conversation(root, number, events=0)
+    async with open_store(root, open_conversations=MANY) as store:
+        for number in range(1, MANY + 1):
+            await append(store, number, 1)
+        measured = []
+
+        def measure(files: OpenConversation) -> int:
+            measured.append(files.id)
+            return 0
+
+        monkeypatch.setattr(OpenConversation, "size_bytes", property(measure))
+        await append(store, 1, 2)
+        assert measured == [one(1)]
