@@ -238,7 +238,6 @@ SEEN = {
         "_between_sql",
         "_of_kind_sql",
         "_count_log_sql",
-        "_said_sql",
         "_responses_sql",
         "_known_sql",
         "_directories_sql",
