@@ -17,8 +17,9 @@ _KEYS_SQL = Sql(
 _HERE = "event.conversation = :source AND event.seq BETWEEN :first AND :last AND event.unreadable IS NULL"
 _OF_EVENT = "{0}.conversation = event.conversation AND {0}.seq = event.seq AND {0}.event_id = event.event_id"
 _COPY_EVENTS_SQL = Sql(
-    "INSERT INTO event (conversation, seq, event_id, kind, source, timestamp, tool)"  # noqa: S608
-    f" SELECT :target, seq, event_id, kind, source, timestamp, tool FROM event WHERE {_HERE} ON CONFLICT DO NOTHING"
+    "INSERT INTO event (conversation, seq, event_id, kind, source, timestamp, tool, number)"  # noqa: S608
+    f" SELECT :target, seq, event_id, kind, source, timestamp, tool, number FROM event WHERE {_HERE}"
+    " ON CONFLICT DO NOTHING"
     " RETURNING timestamp, seq, kind, source, tool",
     {},
 )

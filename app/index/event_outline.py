@@ -35,7 +35,7 @@ _MARK_WORDS = {
     "ConversationErrorEvent": ("run failed", True),
     "Condensation": ("condensed", False),
     "UserRejectObservation": ("rejected", True),
-    "HookExecutionEvent": ("hook", False),
+    "HookExecutionEvent": ("stopped by a hook", True),
 }
 
 
@@ -63,17 +63,23 @@ class Turn(NamedTuple):
 
 
 class Mark(NamedTuple):
-    """An important event: an error, a condensation, a rejection, a hook, or an unreadable file."""
+    """An important event: an error, a condensation, a rejection, a hook that stopped something, or an unreadable file.
+
+    `number` is how many events a condensation removed from the model's view.
+    """
 
     seq: int
     event_id: str
     kind: str
     tool: str | None
+    number: int | None = None
 
     @property
     def words(self) -> str:
-        """The event in words, such as `terminal: rejected`."""
+        """The event in words, such as `terminal: rejected` or `condensed 88 events`."""
         words, _ = _MARK_WORDS.get(self.kind, _UNREADABLE_WORDS)
+        if self.kind == "Condensation" and self.number:
+            return f"{words} {self.number:,} event{'' if self.number == 1 else 's'}"
         return words if self.tool is None else f"{self.tool}: {words}"
 
     @property
@@ -209,8 +215,9 @@ _TURNS = _by_index(
 )
 _MARKS = _by_index(
     f"""
-    SELECT seq, event_id, kind, tool FROM event {{by}}
+    SELECT seq, event_id, kind, tool, number FROM event {{by}}
     WHERE conversation = {_KEY} AND (kind IN ({_MARKED}) OR unreadable IS NOT NULL)
+    AND (kind <> 'HookExecutionEvent' OR number = 1 OR unreadable IS NOT NULL)
     ORDER BY seq, event_id LIMIT {MARKS_MAX}""",  # noqa: S608
     "ix_event_marks",
 )

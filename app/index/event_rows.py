@@ -353,6 +353,7 @@ def _rows_sql() -> Sql:
                 .correlate(event),
             ),
             func.coalesce(message.c.tool_text, literal_column("''")),
+            columns.number,
         )
         .join_from(
             event,
@@ -374,7 +375,7 @@ async def list_rows(index: ReadConnection, key: int) -> list[EventRow]:
     rows = await index.fetch_all(_rows_sql(), {"conversation": key})
     return [
         EventRow(
-            EventName(*row[:2]), EventFacts._make((*row[2:7], tuple(sorted(orjson.loads(row[8]))), row[9])), row[7]
+            EventName(*row[:2]), EventFacts._make((*row[2:7], tuple(sorted(orjson.loads(row[8]))), *row[9:])), row[7]
         )
         for row in rows
     ]
@@ -408,7 +409,7 @@ def _insert_sql() -> Sql:
 @cache
 def _upsert_sql() -> Sql:
     statement = insert(event)
-    fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable")}
+    fresh = {name: statement.excluded[name] for name in ("kind", "source", "timestamp", "tool", "unreadable", "number")}
     differs = or_(*(event.c[name].is_distinct_from(value) for name, value in fresh.items()))
     key = ["conversation", "seq", "event_id"]
     return compiled(statement.on_conflict_do_update(index_elements=key, set_=fresh, where=differs))
@@ -476,7 +477,7 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     fresh = [
         {"conversation": key, "seq": row.name.seq, "event_id": row.name.event_id, "unreadable": row.unreadable}
         | {"kind": row.facts.kind, "source": row.facts.source}
-        | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool}
+        | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool, "number": row.facts.number}
         for key, row in rows
     ]
     said = [

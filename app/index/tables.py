@@ -143,6 +143,7 @@ event = Table(
     Column("timestamp", _INTEGER),
     Column("tool", _TEXT),
     Column("unreadable", _TEXT, comment="why its file cannot be served"),
+    Column("number", _INTEGER, comment="events that a condensation removed; 1: a hook that stopped something"),
     Index(
         "ix_event_errors",
         "conversation",

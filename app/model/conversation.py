@@ -24,7 +24,7 @@ from .text.tokenizer import SPLIT_VERSION, fold_title
 from .times import AHEAD_MAX_US, find_time_us, format_us
 from .workspace import normalize_workspace
 
-FOLD_VERSION = 9
+FOLD_VERSION = 10
 """Increased when the fold or EventFacts change. An index with another version is filled from the files again."""
 
 VERSIONS = f"{FOLD_VERSION}.{SAID_VERSION}.{SPLIT_VERSION}"

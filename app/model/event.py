@@ -30,7 +30,8 @@ class EventFacts(NamedTuple):
     """The facts of an event that the index stores.
 
     `kind` and `source` are "" if the event has none. `text` is what was said, `tool_text` what a tool did; both may be
-    "". `edits` are the paths of the files that it says were changed (`edited_paths`).
+    "". `edits` are the paths of the files that it says were changed (`edited_paths`). `number` is, of a condensation,
+    how many events left the model's view, and 1 of a hook that stopped something.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class EventFacts(NamedTuple):
     text: str = ""
     edits: tuple[str, ...] = ()
     tool_text: str = ""
+    number: int | None = None
 
 
 NO_FACTS = EventFacts("", "", None, None)
@@ -149,7 +151,15 @@ def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = Fal
         text=searchable_text(event),
         edits=edited_paths(event),
         tool_text=tool_text(event, outputs=tools),
+        number=_find_number(event),
     )
+
+
+def _find_number(event: dict[str, Any]) -> int | None:
+    gone = event.get("forgotten_event_ids")
+    if event.get("kind") == "Condensation" and isinstance(gone, list):
+        return len(gone)
+    return 1 if event.get("kind") == "HookExecutionEvent" and event.get("blocked") else None
 
 
 def edited_paths(event: dict[str, Any]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """What tools did has a column of its own beside what was said, so that a search can look into either.
 
-The next sync reads the texts of tools from the files.
+An event has the number of events that a condensation removed, and whether a hook stopped something. The next sync reads
+both from the files.
 
 Revision ID: 0012
 Revises: 0011
@@ -31,6 +32,7 @@ def _index(*names: str) -> None:
 
 
 def upgrade() -> None:
+    op.add_column("event", sa.Column("number", sa.Integer))
     op.add_column("message", sa.Column("tool_text", sa.Text, nullable=False, server_default=""))
     _index("text", "tool_text")
 
@@ -39,4 +41,5 @@ def downgrade() -> None:
     _index("text")
     op.execute("DROP VIEW message_words")
     op.drop_column("message", "tool_text")
+    op.drop_column("event", "number")
     op.execute("CREATE VIEW message_words AS SELECT id, split(text) AS text FROM message")

@@ -20,27 +20,38 @@ LOG = [
     make_event(3, kind="ObservationEvent", source="environment", tool_name="file_editor", observation=EDITED),
     make_event(4, kind="AgentErrorEvent", source="agent", tool_name="terminal", error="no"),
     make_message_event(5, "It is done", source="agent"),
-    make_event(6, kind="Condensation", source="environment", forgotten_event_ids=[]),
-]
+    make_event(6, kind="Condensation", source="environment", forgotten_event_ids=[f"event-{n}" for n in range(88)]),
+    *(
+        make_event(
+            7 + blocked, kind="HookExecutionEvent", source="hook", hook_event_type="PreToolUse", tool_name="terminal",
+            hook_command="guard.sh", blocked=bool(blocked),
+        )
+        for blocked in (0, 1)
+    ),
+]  # fmt: skip
 
 
 async def test_counts_turns_marks_and_bins(root: Path, open_store: StoreOpener) -> None:
     directory = make_conversation(root, events=LOG)
-    (directory / "events" / f"event-00007-{make_event(7)['id']}.json").write_text("torn {")
+    (directory / "events" / f"event-00009-{make_event(9)['id']}.json").write_text("torn {")
     async with open_store(root) as store:
         outline = await store.get_outline(ONE)
-    assert (outline.total, outline.unreadable, outline.last_seq) == (8, 1, 7)
+    assert (outline.total, outline.unreadable, outline.last_seq) == (10, 1, 9)
     assert ("MessageEvent", "user", None, 1) in outline.kinds
-    assert sum(count for *_, count in outline.kinds) == 8
+    assert sum(count for *_, count in outline.kinds) == 10
     assert [(turn.seq, turn.text) for turn in outline.turns] == [(1, "Fix   the parser")]
     ids = [event["id"] for event in LOG]
-    assert outline.marks[:2] == [
+    assert outline.marks[:3] == [
         Mark(4, ids[4], "AgentErrorEvent", "terminal"),
-        Mark(6, ids[6], "Condensation", None),
+        Mark(6, ids[6], "Condensation", None, 88),
+        Mark(8, ids[8], "HookExecutionEvent", "terminal", 1),
     ]
-    assert outline.marks[2].seq == 7
-    assert Bin(BINS // 8, 1, 0, 0, 0, 1_000_000) in outline.bins
-    assert Bin(2 * BINS // 8, 0, 1, 0, 0, 1_000_000) in outline.bins
+    assert [line.text for line in outline.list_lines()][2:] == [
+        "terminal: tool call failed", "condensed 88 events", "terminal: stopped by a hook", "unreadable",
+    ]  # fmt: skip
+    assert outline.marks[3].seq == 9
+    assert Bin(BINS // 10, 1, 0, 0, 0, 1_000_000) in outline.bins
+    assert Bin(2 * BINS // 10, 0, 1, 0, 0, 1_000_000) in outline.bins
     assert sum(one.errors for one in outline.bins) == 2
     assert outline.edits == 1
 

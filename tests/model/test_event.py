@@ -39,6 +39,20 @@ def test_the_facts_of_an_event() -> None:
     assert event_facts(event, UTC) == EventFacts("ActionEvent", "agent", NOON_US, "terminal")
 
 
+@pytest.mark.parametrize(
+    ("fields", "number"),
+    [
+        ({"kind": "Condensation", "forgotten_event_ids": ["a", "b"]}, 2),
+        ({"kind": "Condensation", "forgotten_event_ids": 5}, None),
+        ({"kind": "HookExecutionEvent", "blocked": True}, 1),
+        ({"kind": "HookExecutionEvent", "blocked": False}, None),
+        ({"kind": "MessageEvent", "blocked": True, "forgotten_event_ids": ["a"]}, None),
+    ],
+)
+def test_the_number_of_a_condensation_and_of_a_hook(fields: dict[str, object], number: int | None) -> None:
+    assert event_facts(fields, UTC).number == number
+
+
 @pytest.mark.parametrize("odd", [None, 1, [], {}, True])
 def test_facts_of_another_type_are_missing(odd: object) -> None:
     assert event_facts({"kind": odd, "source": odd, "timestamp": odd, "tool_name": odd}, UTC) == NO_FACTS

@@ -147,6 +147,7 @@ CREATE TABLE event (
     timestamp BIGINT,
     tool TEXT COLLATE "C",
     unreadable TEXT COLLATE "C",
+    number BIGINT,
     CONSTRAINT pk_event PRIMARY KEY (conversation, seq, event_id),
     CONSTRAINT fk_event_conversation FOREIGN KEY(conversation)
         REFERENCES conversation (id) ON DELETE CASCADE
