@@ -35,7 +35,7 @@ _MARK_WORDS = {
     "ConversationErrorEvent": ("run failed", True),
     "Condensation": ("condensed", False),
     "UserRejectObservation": ("rejected", True),
-    "HookExecutionEvent": ("stopped by a hook", True),
+    "HookExecutionEvent": ("hook stopped", True),
 }
 
 
@@ -76,11 +76,15 @@ class Mark(NamedTuple):
 
     @property
     def words(self) -> str:
-        """The event in words, such as `terminal: rejected` or `condensed 88 events`."""
+        """The event in words, such as `terminal: rejected`, `Hook stopped terminal` or `Condensed 88 events`."""
         words, _ = _MARK_WORDS.get(self.kind, _UNREADABLE_WORDS)
         if self.kind == "Condensation" and self.number:
-            return f"{words} {self.number:,} event{'' if self.number == 1 else 's'}"
-        return words if self.tool is None else f"{self.tool}: {words}"
+            words += f" {self.number:,} event{'' if self.number == 1 else 's'}"
+        elif self.kind == "HookExecutionEvent" and self.tool:
+            words += f" {self.tool}"
+        elif self.tool:
+            return f"{self.tool}: {words}"
+        return words[0].upper() + words[1:]
 
     @property
     def bad(self) -> bool:

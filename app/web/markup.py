@@ -59,7 +59,7 @@ _TAGS = {
 }
 _ATTRIBUTES = {"a": {"href", "title"}, "ol": {"start"}, "code": {"class"}}
 _match_inline = re.compile(
-    r"`((?:[^`<>]|<mark>[^`<>]*</mark>)+)`|\*\*((?:[^*`<>\s]|<mark>[^*`<>]*</mark>|[ ](?!\*))+)\*\*"
+    r"(`{3,})|`((?:[^`<>]|<mark>[^`<>]*</mark>)+)`|\*\*((?:[^*`<>\s]|<mark>[^*`<>]*</mark>|[ ](?!\*))+)\*\*"
 )
 _OSC = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _OTHER_ESCAPES = re.compile(r"\x1b(?:\[[0-9;?]*[A-LN-Za-ln-z]|[()][A-Z0-9]|[=>78])")
@@ -103,7 +103,9 @@ def snippet(html: str) -> Markup:
 
 
 def _mark_up(found: re.Match[str]) -> str:
-    code, strong = found.groups()
+    fence, code, strong = found.groups()
+    if fence:  # around lines of code, which are one line here
+        return ""
     return f"<strong>{strong}</strong>" if code is None else f"<code>{code}</code>"
 
 

@@ -92,7 +92,7 @@ def test_show_outline_has_the_turns_with_their_steps_and_errors(root: Path, conv
     lines = [line.split(None, 1) for line in shown.out.partition("EVENT  WHAT\n")[2].splitlines()]
     assert lines[0] == ["1", "Please **fix** it"]
     assert ["8", "browser: tool call failed"] in lines
-    assert lines[-2:] == [["15", "Go on."], ["16", "run failed"]]
+    assert lines[-2:] == [["15", "Go on."], ["16", "Run failed"]]
     outline = convstore("show", make_id(1), "--outline", "--json", "--store", root).json
     assert (outline["total"], [turn["seq"] for turn in outline["turns"]]) == (len(EVERY_KIND), [1, 15])
 

@@ -47,7 +47,7 @@ async def test_counts_turns_marks_and_bins(root: Path, open_store: StoreOpener) 
         Mark(8, ids[8], "HookExecutionEvent", "terminal", 1),
     ]
     assert [line.text for line in outline.list_lines()][2:] == [
-        "terminal: tool call failed", "condensed 88 events", "terminal: stopped by a hook", "unreadable",
+        "terminal: tool call failed", "Condensed 88 events", "Hook stopped terminal", "Unreadable",
     ]  # fmt: skip
     assert outline.marks[3].seq == 9
     assert Bin(BINS // 10, 1, 0, 0, 0, 1_000_000) in outline.bins

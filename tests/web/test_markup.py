@@ -196,5 +196,6 @@ def test_a_line_has_code_and_strong_parts_and_no_other_markdown() -> None:
     assert inline("run `a <b>` and **c d**") == "run <code>a &lt;b&gt;</code> and <strong>c d</strong>"
     assert inline("2 ** 3 ** 4, `**a**`") == "2 ** 3 ** 4, <code>**a**</code>"
     assert inline("one ` only, <i>") == "one ` only, &lt;i&gt;"
+    assert inline("so: ```sql SELECT 1; ``` or `a`") == "so: sql SELECT 1;  or <code>a</code>"
     assert snippet("in `<mark>x</mark>y` now") == "in <code><mark>x</mark>y</code> now"
     assert snippet("`<mark>x` y</mark>") == "`<mark>x` y</mark>"
