@@ -120,6 +120,8 @@ class ConversationWriter:
         self._reindex = reindex
         self._notify = notify
         self._writing = asyncio.Lock()
+        self._finishing: asyncio.Task[Written] | None = None
+        """The last run of `_finish_later`. The event loop alone would not keep it alive."""
         self._folded: Folded | None = None
         self._known: KnownRow | None = None
         self._share = opened.share
@@ -275,7 +277,7 @@ class ConversationWriter:
             await begun.done
         except asyncio.CancelledError:
             begun.done.wait_again()
-            self._finish_later(change, begun)
+            self._finish_later(change, begun).add_done_callback(_log_error)
             raise
         written, commit = begun.written, begun.commit
         if not isinstance(written, Written) or commit is None or commit.error is not None:
@@ -287,7 +289,7 @@ class ConversationWriter:
 
     def _finish_later(self, change: Edit, begun: _BegunWrite) -> asyncio.Task[Written]:
         """Finish a write in a task of its own, and then let the next one begin."""
-        task = asyncio.create_task(self._finish(change, begun))
+        self._finishing = task = asyncio.create_task(self._finish(change, begun))
         task.add_done_callback(lambda _: self._writing.release())
         return task
 
@@ -489,3 +491,9 @@ class ConversationWriter:
         if self.lost or self.behind or self.files.untrusted:
             return False
         return self._writing.locked() or await asyncio.to_thread(self.files.is_unchanged)
+
+
+def _log_error(task: asyncio.Task[Written]) -> None:
+    """Log in one line that a write failed whose caller was cancelled, so that nobody gets its error."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.warning("a write whose caller has gone failed: %s", error)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,3 +67,25 @@ async def test_a_write_that_has_begun_finishes_when_its_caller_is_cancelled(
             await asyncio.to_thread(commits.write_waiting)
         assert (await following).seq == 4
         assert await is_rebuilt_equal(store)
+
+
+async def test_a_cancelled_write_that_fails_leaves_one_line_in_the_log(
+    root: Path, open_store: StoreOpener, caplog: pytest.LogCaptureFixture
+) -> None:
+    directory = make_conversation(root)
+    unhandled: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+    async with open_store(root) as store, store.writer(ConversationId(make_id(1))) as conversation:
+        await conversation.append(make_event(2))
+        shutil.rmtree(directory)
+        writing = asyncio.create_task(conversation.append(make_event(3)))
+        await asyncio.sleep(0)  # the write begins
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        async with asyncio.timeout(60), conversation._writing:
+            conversation._finishing = None
+        gc.collect()
+        assert not unhandled
+    [record] = [one for one in caplog.records if "whose caller has gone" in one.getMessage()]
+    assert record.exc_info is None
