@@ -36,6 +36,7 @@ _QUICK_PADDED = 100
 _TALKATIVE = 2000
 _MESSAGES = 1_000_000
 _QUICK_MESSAGES = 20_000
+_EVENTS = 100_000
 _MANY = 1_000_000
 _QUICK_MANY = 20_000
 _MOST_BESIDE = 10_000
@@ -112,7 +113,7 @@ class _Bench:
 
     def writes(self) -> list[Row]:
         """Measure appends, and opening and deleting conversations, on stores of their own."""
-        return measure_writes(self._directory / "writes", self._effort)
+        return measure_writes(self._directory / "writes", self._asked.events or _EVENTS, self._effort)
 
     def search(self) -> list[Row]:
         """Measure searches through messages that are made up in an index of their own."""
@@ -216,6 +217,7 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help=f"sizes {_QUICK_SIZES} and few repetitions: a smoke test")
     parser.add_argument("--parts", default=",".join(_PARTS), help="what to measure; default %(default)s")
     parser.add_argument("--messages", type=int, metavar="N", help=f"how many are searched; default {_MESSAGES:,}")
+    parser.add_argument("--events", type=int, metavar="N", help=f"of the longest log of writes; default {_EVENTS:,}")
     parser.add_argument("--many", type=int, metavar="N", help=f"rows of the part million; default {_MANY:,}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
     parser.add_argument(

@@ -26,9 +26,9 @@ from app.store.write.conversation_writer import ConversationWriter
 from tests.bench.bare import BareIndex, bare_append
 from tests.bench.client import Client, posts_per_second
 from tests.bench.generate import add_long_conversation, make_store
-from tests.bench.measure import rate_in_turns, take_turns
+from tests.bench.measure import Sample, rate_in_turns, take_turns
 from tests.bench.rows import LIST_PATH, LONG_EVENTS, Effort, Row, bounded
-from tests.bench.server import Store, serving, serving_bare_route, wait_until_in_step
+from tests.bench.server import Store, run_python, serving, serving_bare_route, wait_until_in_step
 
 T = TypeVar("T")
 
@@ -74,8 +74,11 @@ def opened_store(root: Path, **settings: object) -> Iterator[Opened]:
             runner.run(stack.aclose())
 
 
-def measure_writes(directory: Path, effort: Effort) -> list[Row]:
-    """Measure appends, several writers, deletes and openings, on stores that are made for it under `directory`."""
+def measure_writes(directory: Path, events: int, effort: Effort) -> list[Row]:
+    """Measure appends, several writers, deletes and openings, on stores that are made for it under `directory`.
+
+    The longest conversation has this many events.
+    """
     directory.mkdir()
     rows = [
         _measure_appends(directory / "small", 3, 2.0, effort),
@@ -85,7 +88,7 @@ def measure_writes(directory: Path, effort: Effort) -> list[Row]:
         *_measure_writers(directory, effort),
         *_measure_over_http(directory, effort),
     ]
-    return [*rows, *_measure_whole(directory, effort), _measure_long(directory / "long", effort)]
+    return [*rows, *_measure_whole(directory, effort), *_measure_long(directory / "long", events, effort)]
 
 
 def _measure_appends(root: Path, state_kb: int, most: float | None, effort: Effort, *, across: bool = False) -> Row:
@@ -265,20 +268,35 @@ def _measure_whole(directory: Path, effort: Effort) -> list[Row]:
     ]
 
 
-def _measure_long(root: Path, effort: Effort) -> Row:
+def _measure_long(root: Path, events: int, effort: Effort) -> list[Row]:
     """Measure the first append to long conversations that no other program changed since the index read them."""
-    ids = {"small": add_long_conversation(root, LONG_EVENTS), "large": add_long_conversation(root, _VERY_LONG_EVENTS)}
+    store = Store(root, root / ".convstore" / "index.db", 3)
+    sizes = {"small": LONG_EVENTS, "large": events}
+    ids = {name: add_long_conversation(root, number) for name, number in sizes.items()}
+    other = add_long_conversation(root, _SHORT_EVENTS)
+    with opened_store(root):
+        pass
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in ids}
 
-    def first_append(one: ConversationId) -> float:
+    def first_append(name: str) -> float:
         time.sleep(_RACY_S)  # a log that changed just now is listed
-        with opened_store(root) as opened:
-            return _timed(lambda: opened.run(_open_and_append(opened.store, one)))
+        measured[name].append(orjson.loads(run_python(["-m", "tests.bench.first_append", ids[name], other], store)))
+        return measured[name][-1]["ms"]
 
-    for one in ids.values():
-        first_append(one)  # which makes the length marker and the lease
-    times = rate_in_turns({name: partial(first_append, one) for name, one in ids.items()}, rounds=effort.starts)
-    name = f"first append to {LONG_EVENTS:,} and {_VERY_LONG_EVENTS:,} events"
-    return bounded(Row(name, "ms", times["small"], times["large"]), at_most=100)
+    for name in ids:
+        first_append(name)  # which makes the length marker and the lease
+    times = rate_in_turns({name: partial(first_append, name) for name in ids}, rounds=effort.starts)
+    name = f"first append to {LONG_EVENTS:,} and {events:,} events"
+
+    def row(name: str, unit: str, what: str) -> Row:
+        small, large = (Sample.of([one[what] for one in measured[size][2:]]) for size in ids)
+        return Row(name, unit, small, large)
+
+    return [
+        bounded(Row(name, "ms", times["small"], times["large"]), at_most=100),
+        row("its CPU time", "ms", "cpu_ms"),
+        bounded(row("its memory", "MB", "mb"), at_most=50),
+    ]
 
 
 async def _open_and_append(store: ConversationStore, one: ConversationId) -> None:

@@ -63,8 +63,10 @@ def tool_text(event: dict[str, Any], *, outputs: bool = False) -> str:
 
 def _join(texts: Iterable[str]) -> str:
     """Join texts, with secrets masked and the length limited."""
-    stripped = (text.strip() for text in texts)
-    joined = "\n".join(dict.fromkeys(text for text in stripped if text and text != MASK))[:SAID_MAX].replace("\0", " ")
+    found = [text for given in texts if (text := given.strip()) and text != MASK]
+    if not found:
+        return ""
+    joined = "\n".join(dict.fromkeys(found))[:SAID_MAX].replace("\0", " ")
     return mask_text(joined if joined.isascii() else normalize("NFC", joined))[:SAID_MAX].strip()
 
 

@@ -104,7 +104,7 @@ def split(text: str) -> str:
     text = text.replace("\0", " ")
     words = text.lower() if text.isascii() else text.translate(_WORDS)
     written = set(text.split())
-    if any(len(word) > TOKEN_MAX for word in written):
+    if max(map(len, written), default=0) > TOKEN_MAX:
         words = _LONG.sub(lambda found: found[0][:TOKEN_MAX], words)
     groups = [words]
     for word in sorted(filter(_MAY_HAVE_PARTS.search, written)):
