@@ -176,7 +176,9 @@ _HELD = {
                usage, openable, pinned
         FROM conversation ORDER BY uuid""",
     "conversation_info": """
-        SELECT uuid, body, preview FROM conversation_info JOIN conversation ON conversation = id ORDER BY uuid""",
+        SELECT uuid, body, preview, shared FROM conversation_info JOIN conversation ON conversation = id
+        ORDER BY uuid""",
+    "shared_info": "SELECT hash, body FROM shared_info ORDER BY hash",
     "conversation_tag": """
         SELECT uuid, key, value FROM conversation_tag LEFT JOIN conversation ON conversation = id
         ORDER BY uuid, key""",

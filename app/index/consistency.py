@@ -7,6 +7,7 @@ from functools import cache
 from sqlalchemy import bindparam, delete, exists, select, union_all
 
 from ..model.ids import ConversationId
+from . import shared_fields
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, compiled
 from .messages import delete_messages
@@ -51,6 +52,7 @@ def delete_orphans(index: WriteConnection) -> None:
     spoken = index.execute(select(message.c.conversation).where(message.c.conversation.not_in(keys)).distinct())
     delete_messages(index, [row[0] for row in spoken])
     index.execute(delete(conversation_info).where(conversation_info.c.conversation.not_in(keys)))
+    shared_fields.delete_all_unused(index)
     index.execute(delete(conversation_tag).where(conversation_tag.c.conversation.not_in(keys)))
     index.execute(delete(event).where(event.c.conversation.not_in(keys)))
     index.execute(delete(activity).where(activity.c.conversation.not_in(keys)))

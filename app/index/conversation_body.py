@@ -1,6 +1,7 @@
 """The JSON of a conversation in a list: its ConversationInfo, or a short row made only from columns.
 
-A ConversationInfo is the stored body and the fields that depend on other rows.
+A ConversationInfo is the stored body, the fields that it shares with other conversations, and the fields that depend on
+other rows.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from typing import Any
 import orjson
 from sqlalchemy import ColumnElement, FromClause, ScalarSelect, Select, case, func, literal_column, select
 
+from ..model.conversation import join_bodies
 from ..model.ids import ConversationId, dashed
 from ..model.page import View
 from ..model.times import format_us
 from .dialect import as_json_object
-from .tables import conversation, conversation_info, conversation_tag, event
+from .tables import conversation, conversation_info, conversation_tag, event, shared_info
 
 _NOBODY = b',"owner":null,"sub_conversation_ids":[],"subagent_ids":[]}'
 
@@ -36,8 +38,12 @@ def _sub_conversations(row: FromClause) -> ScalarSelect[str]:
     return select(func.aggregate_strings(ordered.c.uuid, comma)).scalar_subquery()
 
 
-def compose_info_body(body: bytes, owner: str | None, children: str | None) -> bytes:
-    """Return a body with `owner`, `sub_conversation_ids` and `subagent_ids` added; `children` are the row's."""
+def compose_info_body(body: bytes, shared: bytes | None, owner: str | None, children: str | None) -> bytes:
+    """Return a body with the `shared` fields and `owner`, `sub_conversation_ids` and `subagent_ids` added.
+
+    `children` are the row's.
+    """
+    body = join_bodies(body, shared)
     if not (owner or children):
         return body[:-1] + _NOBODY
     ids = children.split(",") if children else []
@@ -92,14 +98,22 @@ def columns_of(view: View, row: FromClause = conversation) -> tuple[ColumnElemen
     """
     if view is View.ROW:
         return (row.c.uuid.label("row_uuid"), *_row_columns(row))
-    return (conversation_info.c.body, row.c.owner, _sub_conversations(row).label("children"))
+    return (
+        conversation_info.c.body,
+        shared_info.c.body.label("shared"),
+        row.c.owner,
+        _sub_conversations(row).label("children"),
+    )
 
 
 def select_view(view: View, *columns: ColumnElement[Any], row: FromClause = conversation) -> Select[*tuple[Any, ...]]:
     """Return a SELECT of these columns of `row`, followed by `columns_of(view, row)`."""
-    return select(*columns, *columns_of(view, row)).join_from(
+    selected = select(*columns, *columns_of(view, row)).join_from(
         row, conversation_info, conversation_info.c.conversation == row.c.id
     )
+    if view is View.ROW:
+        return selected
+    return selected.join(shared_info, shared_info.c.hash == conversation_info.c.shared, isouter=True)
 
 
 def composer_of(view: View) -> Callable[..., bytes]:

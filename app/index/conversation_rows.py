@@ -13,17 +13,17 @@ from sqlalchemy import bindparam, delete, select, update
 from ..model.conversation import ConversationRow, IndexedRow
 from ..model.ids import ConversationId
 from ..model.text.event_text import searchable_title
-from . import change_feed, state, tally
+from . import change_feed, shared_fields, state, tally
 from .connections import ReadConnection, WriteConnection
 from .dialect import Sql, as_json_list, as_json_pair, compiled, insert, is_any_of
 from .messages import add_messages, delete_messages, title_message, title_text, write_messages
-from .tables import conversation, conversation_info, conversation_tag
+from .tables import conversation, conversation_info, conversation_tag, shared_info
 
-COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "body")]
+COLUMNS = [name for name in ConversationRow._fields if name not in ("tags", "preview", "shared", "body")]
 """The fields of ConversationRow that are columns of `conversation`. They come first in both."""
 
 _NUMBER = len(COLUMNS)
-_INFO = (conversation_info.c.preview, conversation_info.c.body)
+_INFO = (conversation_info.c.preview, shared_info.c.body, conversation_info.c.body)
 
 
 class KnownRow(NamedTuple):
@@ -52,6 +52,7 @@ def known_sql() -> Sql:
     return compiled(
         select(*more, title_text(), *(columns[name] for name in COLUMNS), tags, *_INFO)
         .join_from(conversation, conversation_info, conversation_info.c.conversation == columns.id, isouter=True)
+        .join(shared_info, shared_info.c.hash == conversation_info.c.shared, isouter=True)
         .where(is_any_of(columns.uuid, "ids"))
     )
 
@@ -64,9 +65,9 @@ def _versions_sql() -> Sql:
 
 
 def _as_known(values: Sequence[Any]) -> KnownRow:
-    key, generation, revision, signature, events_behind, searched_title, *columns, tags, preview, body = values
+    key, generation, revision, signature, events_behind, searched_title, *columns, tags, preview, shared, body = values
     pairs = sorted((name, value) for name, value in orjson.loads(tags))
-    row = ConversationRow._make((*columns, tuple(pairs), preview, body or b""))
+    row = ConversationRow._make((*columns, tuple(pairs), preview, shared or b"", body or b""))
     return KnownRow(key, generation, revision, signature, events_behind, searched_title, row)
 
 
@@ -128,8 +129,19 @@ def _upsert_info_sql() -> Sql:
     return compiled(
         statement.on_conflict_do_update(
             index_elements=["conversation"],
-            set_={"body": statement.excluded.body, "preview": statement.excluded.preview},
+            set_={name: statement.excluded[name] for name in ("body", "preview", "shared")},
         )
+    )
+
+
+@cache
+def _update_info_sql() -> Sql:
+    """Return the statement for a change that leaves the shared fields as they are, such as an append."""
+    names = ("body", "preview")
+    return compiled(
+        update(conversation_info)
+        .where(conversation_info.c.conversation == bindparam("conversation_"))
+        .values({name: bindparam(f"{name}_") for name in names})
     )
 
 
@@ -152,7 +164,7 @@ def insert_rows(index: WriteConnection, fresh: Sequence[IndexedRow], *, revision
         for (key, row), indexed in zip(keyed, fresh, strict=True)
     ]
     index.insert_many(conversation, ("id", *_WRITTEN), values)
-    index.execute_many(_upsert_info_sql(), [_info(key, row) for key, row in keyed])
+    _upsert_infos(index, keyed)
     _add_tags(index, keyed)
     add_messages(index, [title_message(key, row.title, row.created_at) for key, row in keyed])
 
@@ -165,7 +177,8 @@ def _update_columns(
     `events_behind` is never reset here, because an append adds only its own events, and others may be missing.
     """
     updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
-    bodies, retagged = [], []
+    bodies, others, retagged = [], [], []
+    replaced = set()
     for stored, (row, signature) in known:
         behind = max(events_behind, stored.events_behind)
         now = *row[:_NUMBER], signature, behind, revision if row != stored.row else stored.revision
@@ -174,20 +187,32 @@ def _update_columns(
         if differs:
             values: dict[str, object] = {f"{name}_": value for name, value in differs.items()}
             updates.setdefault(tuple(differs), []).append(values | {"key_": stored.key})
-        if (row.body, row.preview) != (stored.row.body, stored.row.preview):
-            bodies.append(_info(stored.key, row))
+        if row.shared != stored.row.shared or not stored.row.body:
+            others.append((stored.key, row))
+            replaced.add(stored.row.shared)
+        elif (row.body, row.preview) != (stored.row.body, stored.row.preview):
+            bodies.append({"conversation_": stored.key, "body_": row.body, "preview_": row.preview})
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
     for names, values_of_all in updates.items():
         index.execute_many(_update_sql(names), values_of_all)
-    index.execute_many(_upsert_info_sql(), bodies)
+    index.execute_many(_update_info_sql(), bodies)
+    if others:
+        _upsert_infos(index, others)
+        shared_fields.delete_unused(index, replaced)
     if retagged:
         index.execute_many(_delete_tags_sql(), [{"key": key} for key, _ in retagged])
         _add_tags(index, retagged)
 
 
-def _info(key: int, row: ConversationRow) -> dict[str, object]:
-    return {"conversation": key, "body": row.body, "preview": row.preview}
+def _upsert_infos(index: WriteConnection, keyed: Sequence[tuple[int, ConversationRow]]) -> None:
+    """Write the bodies of conversations, each with its key."""
+    hashes = shared_fields.add(index, [row.shared for _, row in keyed])
+    infos = [
+        {"conversation": key, "body": row.body, "preview": row.preview, "shared": hashes.get(row.shared)}
+        for key, row in keyed
+    ]
+    index.execute_many(_upsert_info_sql(), infos)
 
 
 def _add_tags(index: WriteConnection, keyed: Iterable[tuple[int, ConversationRow]]) -> None:
@@ -302,10 +327,13 @@ def delete_many(index: WriteConnection, directories: Iterable[str]) -> int:
         return 0
     delete_messages(index, [key for key, *_ in doomed])
     uuids = [ConversationId(uuid) for _, uuid, _ in doomed]
+    shared: set[bytes] = set()
     for begin in range(0, len(uuids), _WRITE_CHUNK):
         known = find_known_to_write(index, uuids[begin : begin + _WRITE_CHUNK])
         tally.add_changes(index, [(one.row, None) for one in known.values()])
+        shared |= {one.row.shared for one in known.values()}
     index.execute_many(_delete_sql(), [{"uuid": uuid} for _, uuid, _ in doomed])
+    shared_fields.delete_unused(index, shared)
     revision = state.bump_revision(index)
     change_feed.note_deletions(index, [uuid for _, uuid, _ in doomed], revision)
     change_feed.touch_conversations(index, {parent for *_, parent in doomed}, revision)

@@ -114,12 +114,22 @@ conversation = Table(
     sqlite_autoincrement=True,  # keys are never reused, so that late event rows cannot be added to another conversation
 )
 
+shared_info = Table(
+    "shared_info",
+    metadata,
+    Column("hash", LargeBinary, primary_key=True, comment="of the body"),
+    Column("body", LargeBinary, nullable=False, comment="JSON of fields that several conversations have in common"),
+    sqlite_with_rowid=False,
+)
+
 conversation_info = Table(
     "conversation_info",
     metadata,
     Column("conversation", _INTEGER, ForeignKey("conversation.id", ondelete="CASCADE"), primary_key=True),
     Column("body", LargeBinary, nullable=False, comment="the JSON of its ConversationInfo, without skills"),
     Column("preview", _TEXT, comment="how the first user's message begins"),
+    Column("shared", LargeBinary, comment="the hash of the fields that the body does not have; null: it has all"),
+    Index("ix_conversation_info_shared", "shared"),
 )
 
 conversation_tag = Table(

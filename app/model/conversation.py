@@ -44,6 +44,13 @@ COLUMN_MAX = {"agent_kind": TITLE_MAX, "model": TITLE_MAX}
 For workspaces, `normalize_workspace` has its own maximum.
 """
 
+SHARED_FIELDS = (
+    "agent", "max_iterations", "stuck_detection", "confirmation_policy", "security_analyzer", "hook_config",
+    "launched_agent_profile", "client_tools", "tool_module_qualnames", "current_model_id", "available_models",
+    "supports_runtime_model_switch", "runtime_info",
+)  # fmt: skip
+"""The fields of ConversationInfo that are equal in many conversations. The index stores equal ones once."""
+
 _TAGS_MAX = 100_000
 _HEAD = "leaf_event_id"
 _STATUSES = frozenset(status.value for status in Status)
@@ -177,7 +184,10 @@ class ConversationFiles:
 
 
 class ConversationRow(NamedTuple):
-    """A conversation's row in the index. `body` is the JSON of its ConversationInfo without skills.
+    """A conversation's row in the index.
+
+    `body` is the JSON of its ConversationInfo without skills, and without the fields in `shared`: the JSON of the
+    fields that are equal in many conversations (`SHARED_FIELDS`).
 
     `preview` is the beginning of the first text of a user. `archived` says which lists show it; see
     `shelf_of`. `openable` means that agent-server can open it: both files are readable.
@@ -207,7 +217,18 @@ class ConversationRow(NamedTuple):
     pinned: bool
     tags: tuple[tuple[str, str], ...]
     preview: str | None
+    shared: bytes
     body: bytes
+
+    @property
+    def whole_body(self) -> bytes:
+        """The JSON of the ConversationInfo with all fields."""
+        return join_bodies(self.body, self.shared)
+
+
+def join_bodies(body: bytes, shared: bytes | None) -> bytes:
+    """Return the JSON object with the fields of both. `body` has at least one field."""
+    return b"%b,%b" % (body[:-1], shared[1:]) if shared else body
 
 
 class IndexedRow(NamedTuple):
@@ -317,6 +338,8 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
     }
     if unreadable:
         info["unreadable"] = unreadable
+    agent_kind = truncate_text(info["agent"]["kind"], COLUMN_MAX["agent_kind"]) or ""
+    shared = orjson.dumps({name: info.pop(name) for name in SHARED_FIELDS if name in info})
     row = ConversationRow(
         uuid=files.id,
         directory=files.directory,
@@ -328,7 +351,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         last_event_at=0,
         event_count=0,
         workspace=_workspace(info["workspace"].get("working_dir")),
-        agent_kind=truncate_text(info["agent"]["kind"], COLUMN_MAX["agent_kind"]) or "",
+        agent_kind=agent_kind,
         model=model,
         parent=parent,
         forked_from=related_id(meta, "forked_from_conversation_id"),
@@ -341,6 +364,7 @@ def _fold(files: ConversationFiles, *, include_skills: bool) -> tuple[Conversati
         pinned=files.sidecar.get("pinned") is True,
         tags=tuple(sorted(_tags(state.get("tags", meta.get("tags"))).items())),
         preview=None,
+        shared=shared,
         body=b"",
     )
     return row, info

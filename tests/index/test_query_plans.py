@@ -220,7 +220,15 @@ def test_these_plans_are_those_of_a_database_that_was_never_analysed(database: s
 
 WRITING = {"_in_step_sql", "_own_sql", "_until_sql", "_delete_tags_sql", "_replace_tag_sql", "_add_tag_sql"}
 WRITING |= {"_insert_edits_sql", "_delete_edits_sql", "_any_sql"}
-WRITING |= {"_insert_info_sql", "_insert_sql", "_update_sql", "_upsert_sql", "_upsert_info_sql", "_delete_sql"}
+WRITING |= {
+    "_insert_info_sql",
+    "_update_info_sql",
+    "_insert_sql",
+    "_update_sql",
+    "_upsert_sql",
+    "_upsert_info_sql",
+    "_delete_sql",
+}
 SEEN = {
     conversation_lookup: {"_find_sql", "_locate_sql", "_prefix_sql", "_signatures_sql", "_children_sql"}
     | {"_behind_sql", "_totals_sql", "_active_sql", "_newest_sql", "_walk_sql", "_some_sql", "_dirty_sql"}

@@ -15,6 +15,7 @@ from app import ConversationStore, Settings
 from app.index.sqlite import migrations
 from app.index.sqlite.migrations import read_revision
 from app.index.tables import metadata
+from app.model.conversation import join_bodies
 from app.model.filters import ConversationFilter
 from tests.conftest import DATA
 from tests.migrations.conftest import revisions, synced
@@ -55,6 +56,19 @@ def test_there_is_an_index_of_every_earlier_schema() -> None:
     assert {path.name.removesuffix(".db.gz") for path in EARLIER} >= set(revisions()[:-1])
 
 
+_NOT_COMPARED = {"message": ["id"], "conversation_info": ["body"]}
+
+
+def list_bodies(path: Path) -> list[tuple[int, bytes]]:
+    """Return the whole bodies of all conversations."""
+    with closing(sqlite3.connect(path)) as db:
+        if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'shared_info'").fetchone():
+            return db.execute("SELECT conversation, body FROM conversation_info ORDER BY 1").fetchall()
+        joined = "conversation_info AS one LEFT JOIN shared_info ON hash = shared"
+        rows = db.execute(f"SELECT conversation, one.body, shared_info.body FROM {joined} ORDER BY 1")
+        return [(key, join_bodies(body, shared)) for key, body, shared in rows]
+
+
 def common_rows(path: Path, of: Path) -> dict[str, list[tuple[object, ...]]]:
     """Return the rows of a database, of the tables and columns alone that another has too, but no message's id."""
     with closing(sqlite3.connect(path)) as db:
@@ -64,7 +78,7 @@ def common_rows(path: Path, of: Path) -> dict[str, list[tuple[object, ...]]]:
             columns = [
                 {row[1] for row in db.execute(f"PRAGMA {side}.table_info({table})")} for side in ("main", "other")
             ]
-            shared[table] = sorted(columns[0] & columns[1] - {"derived_by", *(["id"] if table == "message" else [])})
+            shared[table] = sorted(columns[0] & columns[1] - {"derived_by", *_NOT_COMPARED.get(table, ())})
         return {
             table: sorted(db.execute(f"SELECT {', '.join(columns)} FROM main.{table}"), key=repr)
             for table, columns in shared.items()
@@ -83,6 +97,7 @@ def test_going_down_gives_the_schema_of_that_time_and_keeps_its_rows(
     kept = common_rows(index, whole)
     assert kept == common_rows(whole, index)
     assert (len(kept["conversation"]), len(kept["event"])) == (30, 271)
+    assert list_bodies(index) == list_bodies(whole)
 
 
 async def found_in(index: Path, root: Path) -> set[tuple[str, int | None]]:

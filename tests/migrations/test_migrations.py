@@ -83,7 +83,7 @@ def test_the_history_says_where_the_index_stands(path: Path) -> None:
     [
         ("DROP INDEX ix_conversation_parent", "ix_conversation_parent"),
         ("ALTER TABLE conversation ADD COLUMN mood TEXT", "mood"),
-        ("DROP TABLE conversation_info", "conversation_info"),
+        ("DROP TABLE sync_state", "sync_state"),
         ("CREATE TABLE extra (x INTEGER)", "extra"),
     ],
 )

@@ -50,7 +50,7 @@ def files(meta: dict[str, Any] | None = None, state: dict[str, Any] | None = Non
 
 
 def body(row: ConversationRow) -> dict[str, Any]:
-    info = orjson.loads(row.body)
+    info = orjson.loads(row.whole_body)
     assert isinstance(info, dict)
     return info
 
@@ -72,7 +72,7 @@ def test_every_column_of_a_row() -> None:
             directory=dashed(ONE),
         )
     )
-    assert row._replace(body=b"") == ConversationRow(
+    assert row._replace(body=b"", shared=b"") == ConversationRow(
         uuid=ONE,
         directory=dashed(ONE),
         title="A title",
@@ -96,6 +96,7 @@ def test_every_column_of_a_row() -> None:
         pinned=False,
         tags=(),
         preview="Fix it",
+        shared=b"",
         body=b"",
     )
 
@@ -356,7 +357,7 @@ def test_after_an_event_was_appended_the_state_is_not_looked_through_again() -> 
     again = fold_next(folded, changed(before, LATER[0]))
     assert folded.info
     assert again.info
-    assert again.info["agent"] is folded.info["agent"]
+    assert again.row.shared is folded.row.shared
     assert (again.info["leaf_event_id"], again.row.event_count) == (make_id(8), 4)
 
 

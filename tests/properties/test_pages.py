@@ -110,6 +110,7 @@ def indexed(number: int, row: Row) -> IndexedRow:
         pinned=False,
         tags=(),
         preview=None,
+        shared=b"",
         body=orjson.dumps({"id": uuid}),
     )
     return IndexedRow(folded, b"signature")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import ScriptDirectory
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest migration; a test checks that it is also the newest one of SQLite."""
 
 VERSION_MIN = 140_000

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from alembic.runtime.migration import MigrationInfo
     from alembic.script import ScriptDirectory
 
-HEAD = "0012"
+HEAD = "0013"
 """The newest migration; a test in `tests/migrations` checks this."""
 
 _LOOK_AGAIN_S = 0.2

@@ -54,7 +54,7 @@ _UNSOUND_INDEXES = {
     "words": ("the words differ from those of the messages", "what was said"),
     "title parts": ("the parts differ from those of the titles", "the titles"),
 }
-_ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", "body")]
+_ROW_FIELDS = [name for name in ConversationRow._fields if name not in ("uuid", "body", "shared")]
 
 
 class Difference(NamedTuple):
@@ -289,10 +289,10 @@ def _compare(
             yield Difference(name, "row", stored.row.directory, _ABSENT)
         return
     yield from _compare_fields(name, "", stored.row._asdict(), on_disk.row._asdict(), _ROW_FIELDS)
-    bodies = _parse(stored.row.body), _parse(on_disk.row.body)
+    bodies = _parse(stored.row.whole_body), _parse(on_disk.row.whole_body)
     in_body = list(_compare_fields(name, "info.", *bodies, sorted({*bodies[0], *bodies[1]})))
     yield from in_body
-    if not in_body and stored.row.body != on_disk.row.body:  # a missing field is as null as a null one
+    if not in_body and stored.row.whole_body != on_disk.row.whole_body:  # a missing field is as null as a null one
         yield Difference(name, "info", "the same values in other bytes", _ABSENT)
     yield from _compare_logs(name, log, on_disk.log)
 

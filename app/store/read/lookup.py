@@ -108,7 +108,7 @@ def _compose(reader: Reader, body: bytes, directory: str, conversation_id: Conve
     files = metadata_reader.read_conversation(reader, directory, conversation_id)
     if files is None:
         return body
-    whole = orjson.loads(fold(files, include_skills=True).body)
+    whole = orjson.loads(fold(files, include_skills=True).whole_body)
     listed = orjson.loads(body)
     whole |= {name: listed[name] for name in ("owner", "sub_conversation_ids", "subagent_ids")}
     return orjson.dumps(whole)
@@ -128,5 +128,5 @@ async def compose_from_files(context: StoreContext, conversation_id: Conversatio
     with suppress(IndexBusy, IndexUnusable):
         async with context.index.read() as connection:
             children = await conversation_lookup.list_children(connection, conversation_id)
-    body = fold(files, include_skills=include_skills).body
-    return compose_info_body(body, holder.owner if holder else None, ",".join(children))
+    body = fold(files, include_skills=include_skills).whole_body
+    return compose_info_body(body, None, holder.owner if holder else None, ",".join(children))

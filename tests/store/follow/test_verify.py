@@ -90,12 +90,12 @@ KINDS: dict[str, tuple[Damage, set[str]]] = {
     "time changed in the index": (sql("UPDATE conversation SET updated_at = 1 WHERE id = 1"), {"updated_at", "tally"}),
     "body gone": (sql("DELETE FROM conversation_info WHERE conversation = 1"), {"info.id", "info.title"}),
     "body changed": (
-        sql("UPDATE conversation_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB)"),
+        sql("UPDATE shared_info SET body = CAST(replace(body, 'a/model', 'b/model') AS BLOB)"),
         {"info.agent"},
     ),
     "name of a null field changed": (
         sql(
-            "UPDATE conversation_info SET body = CAST(replace(body, 'launched_agent', 'laun_hed_agent') AS BLOB)"
+            "UPDATE conversation_info SET body = CAST(replace(body, 'from_event_id', 'from_e_ent_id') AS BLOB)"
             " WHERE conversation = 1"
         ),
         {"info"},
