@@ -7,7 +7,7 @@ from . import log_blocks
 from .activity import add_activity
 from .connections import WriteConnection
 from .dialect import Sql
-from .messages import MessageText, write_messages
+from .messages import MessageText, add_messages
 
 _KEYS_SQL = Sql(
     "SELECT source.id, target.id FROM conversation AS source, conversation AS target"
@@ -20,7 +20,7 @@ _COPY_EVENTS_SQL = Sql(
     "INSERT INTO event (conversation, seq, event_id, kind, source, timestamp, tool, number)"  # noqa: S608
     f" SELECT :target, seq, event_id, kind, source, timestamp, tool, number FROM event WHERE {_HERE}"
     " ON CONFLICT DO NOTHING"
-    " RETURNING timestamp, seq, kind, source, tool",
+    " RETURNING timestamp, event_id, seq, kind, source, tool",
     {},
 )
 _COPY_EDITS_SQL = Sql(
@@ -46,6 +46,7 @@ def copy_events(
         here: dict[str, object] = {"source": source_key, "first": first, "last": last}
         copied = index.fetch_all(_COPY_EVENTS_SQL, here | {"target": key})
         add_activity(index, [(key, time_us) for time_us, *_ in copied])
-        log_blocks.add_counts(index, [log_blocks.Counted._make((key, *row[1:], None)) for row in copied])
+        log_blocks.add_counts(index, [log_blocks.Counted._make((key, *row[2:], None)) for row in copied])
         index.fetch_all(_COPY_EDITS_SQL, here | {"target": key})
-        write_messages(index, [MessageText(key, *row) for row in index.fetch_all(_TEXTS_SQL, here)])
+        fresh = {(seq, event_id) for _, event_id, seq, *_ in copied}  # others got their texts with their rows
+        add_messages(index, [MessageText(key, *row) for row in index.fetch_all(_TEXTS_SQL, here) if row[:2] in fresh])

@@ -142,7 +142,9 @@ async def fork(
 
 
 def _publish_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_run: bool) -> None:
-    files = metadata_reader.read_conversation(reader, source.directory, source.id)
+    files = metadata_reader.read_conversation(reader, source.directory, source.id, event_count=0)
+    if files is not None and files.meta is None:  # a new meta.json gets its times from the log
+        files = metadata_reader.read_conversation(reader, source.directory, source.id)
     if files is None:
         raise ConversationNotFound(f"no conversation has the id {dashed(source.id)}")
     try:
