@@ -173,6 +173,8 @@ def _mask_tokens(text: str) -> str:
 
 
 _COMMAND = re.compile(r"(?:.*_)?(?:args|argv|commands?|cmd)", re.IGNORECASE)
+_LOGINS = ("u", "user", "proxy-user")
+"""The options of curl whose value is a name, a colon and a password."""
 _OPTION = re.compile(r"--?([A-Za-z][A-Za-z0-9_-]*)")
 _ASSIGNMENT = re.compile(r"(-{0,2}([A-Za-z][A-Za-z0-9_-]*)(?:=|:\s*))(.+)", re.DOTALL)
 _REFERENCE = re.compile(r"\$\w+|\$\{[^}]*\}|\$\([^)]*\)")
@@ -214,20 +216,22 @@ def _is_command(name: str) -> bool:
 
 def _mask_arguments(arguments: list[object]) -> None:
     """Mask the arguments that follow an option with a credential's name, or are behind it in the same argument."""
-    follows = False
+    before = ""
     for place, item in enumerate(arguments):
         if not isinstance(item, str):
             _mask_commands(item)
-            follows = False
+            before = ""
             continue
         option, assignment = _OPTION.fullmatch(item), _ASSIGNMENT.fullmatch(item)
-        if follows and option is None:
-            arguments[place] = _mask_value(item)
-        elif assignment is not None and _is_credential(assignment[2]):
-            arguments[place] = assignment[1] + _mask_value(assignment[3])
+        masked = None if option is not None else _mask_value_of(before, item)
+        if masked is None and assignment is not None:
+            value = _mask_value_of(assignment[2], assignment[3])
+            masked = None if value is None else assignment[1] + value
+        if masked is not None:
+            arguments[place] = masked
         elif " " in item:  # a command line of its own, as of sh -c
             arguments[place] = _mask_command(item)
-        follows = option is not None and _is_credential(option[1])
+        before = "" if option is None else option[1]
 
 
 def _mask_command(line: str) -> str:
@@ -235,8 +239,9 @@ def _mask_command(line: str) -> str:
     masked, at = "", 0
     while (found := _IN_COMMAND.search(line, at)) is not None:
         begin, end = found.span(4)
-        if _is_credential(found[2] or found[3]):
-            masked += line[at:begin] + _mask_value(line[begin:end])
+        value = _mask_value_of(found[2] or found[3], line[begin:end])
+        if value is not None:
+            masked += line[at:begin] + value
             at = end
         else:
             masked += line[at:begin]
@@ -246,6 +251,14 @@ def _mask_command(line: str) -> str:
 
 def _is_credential(name: str) -> bool:
     return not name.lower().startswith("no-") and _SECRET_NAME.fullmatch(_HUMP.sub("_", name)) is not None
+
+
+def _mask_value_of(option: str, value: str) -> str | None:
+    """Return the masked value of an option, or None if it has no secret. Of `--user name:password`, the name stays."""
+    if _is_credential(option):
+        return _mask_value(value)
+    name, colon, password = value.strip("\"'").partition(":")
+    return f"{name}:{_mask_value(password)}" if colon and option in _LOGINS else None
 
 
 def _mask_value(value: str) -> str:

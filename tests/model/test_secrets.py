@@ -155,6 +155,12 @@ COMMANDS: list[tuple[object, object]] = [
     ("curl -H 'Authorization: Bearer x' --data y", f"curl -H 'Authorization: {MASK}' --data y"),
     ("API_KEY=x TOKEN='y z' run --secret=w --user me", f"API_KEY={MASK} TOKEN={MASK} run --secret={MASK} --user me"),
     ("run --token $TOKEN --key-file", "run --token $TOKEN --key-file"),
+    (["-u", "me:x", "--user", "a:y"], ["-u", f"me:{MASK}", "--user", f"a:{MASK}"]),
+    (["run", "-u", "1000:1000", "--user=me:x"], ["run", "-u", "1000:1000", f"--user=me:{MASK}"]),
+    (
+        "curl -u me:x --proxy-user 'a:y' --user $LOGIN -u b",
+        f"curl -u me:{MASK} --proxy-user a:{MASK} --user $LOGIN -u b",
+    ),
 ]
 
 
