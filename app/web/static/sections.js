@@ -1,7 +1,7 @@
 // The sections of a log. Those near the window are in the document; a space above and one below stand for the others.
 import { $, $$, parse } from './dom.js';
 
-export const SECTION = 50;
+export const SECTION = 50; // of 100, a page of many short events has over 3,000 elements
 const ROW_HEIGHT = 44;
 const NEAR = 1500;
 const FAR = 3000;
