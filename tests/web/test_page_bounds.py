@@ -6,7 +6,7 @@ import gzip
 
 import httpx
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, expect
 
 from tests.builders import make_conversation, make_id, make_meta
 from tests.web.conftest import Site
@@ -42,6 +42,18 @@ def test_the_list_is_two_requests_with_few_elements(site: Site) -> None:
     assert page.locator(".row[data-id]").count() == 50
     assert [path.partition("?")[0] for path in asked] == ["/ui/list", "/ui/list/activity", "/api/changes/stream"]
     assert page.evaluate(COUNT) <= LIST_ELEMENTS
+
+
+def test_a_page_at_rest_draws_nothing(site: Site) -> None:
+    """Something that moves all the time takes a tenth of a core where no graphics card draws it."""
+    path = make_conversation(site.root, 404, meta=make_meta(make_id(404)), state={"execution_status": "running"})
+    page = site.open(f"/c/{path.name}")
+    expect(page.locator("#live")).to_contain_text("Live")
+    expect(page.locator(".facts .st")).to_have_text("running")
+    assert page.evaluate("document.getAnimations().length") == 0
+    site.open("/?status=running")
+    page.wait_for_selector(".row .st.running")
+    assert page.evaluate("document.getAnimations().length") == 0
 
 
 def test_a_long_conversation_has_few_elements_wherever_one_scrolls(site: Site) -> None:

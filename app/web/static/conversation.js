@@ -271,6 +271,7 @@ async function renew() {
   else unseen += Math.max(0, last - before);
   keepSeen(id, last);
   showLive(liveState);
+  pulse();
   renewingHead ??= setTimeout(renewHead, 2000);
 }
 
@@ -296,6 +297,12 @@ async function renewHead() {
   showTimes();
   readOutline();
   markPlace();
+}
+
+// The dot pulses when an event comes. If it did so all the time, a page at rest would take a tenth of a core.
+const still = matchMedia('(prefers-reduced-motion: reduce)');
+function pulse() {
+  if (!still.matches) $('#live').animate({ opacity: [1, 0.35, 1] }, { duration: 1600, pseudoElement: '::before' });
 }
 
 let liveState = '';
