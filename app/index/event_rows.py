@@ -15,6 +15,7 @@ from sqlalchemy import (
     literal_column,
     or_,
     select,
+    text,
     tuple_,
     update,
 )
@@ -22,12 +23,12 @@ from sqlalchemy import (
 from ..model.conversation import LOOK_BACK
 from ..model.event import EventFacts, EventRow, KnownEnds, LogChange
 from ..model.filters import EventFilter
-from ..model.ids import ConversationId, EventName
+from ..model.ids import SEQ_MAX, ConversationId, EventName
 from ..model.page import Cursor, EventOrder
 from . import log_blocks, state
 from .activity import add_activity, clear_activity, recount_activity
 from .connections import ReadConnection, Reads, WriteConnection
-from .dialect import Sql, as_json_list, compiled, insert, is_any_of
+from .dialect import Sql, as_json_list, compiled, insert, is_any_of, paired
 from .messages import MessageText, add_messages, clear_messages, write_messages
 from .tables import conversation, edit, event, log_block, message
 
@@ -216,25 +217,34 @@ _STARTS = Sql(
 
 
 _HERE = "conversation = (SELECT id FROM conversation WHERE uuid = :uuid)"
-_SPEECH = (
-    "unreadable IS NULL AND (kind = 'MessageEvent' AND source IN ('user', 'agent')"
-    " OR kind = 'ActionEvent' AND tool = 'finish')"
+_ANSWERS = (
+    "unreadable IS NULL AND (kind = 'MessageEvent' AND source = 'agent' OR kind = 'ActionEvent' AND tool = 'finish')"
 )
-"""Messages of a user and of the agent, and final answers."""
-_SAID_STARTS = Sql(
-    f"""
+"""Messages of the agent, and its final answers."""
+_TURNS = "kind = 'MessageEvent' AND source = 'user' AND unreadable IS NULL"
+_SAID_STARTS_TEXT = f"""
+    WITH turn AS (
+        SELECT seq, lag(seq, 1, -1) OVER (ORDER BY seq) AS earlier FROM (
+            SELECT seq FROM event {{turns}} WHERE {_HERE} AND {_TURNS} UNION ALL SELECT {SEQ_MAX}
+        ) AS one
+    )
     SELECT DISTINCT seq / :size AS start FROM (
-        SELECT seq, source, speech, lead(source) OVER (PARTITION BY speech ORDER BY seq, event_id) AS next_source FROM (
-            SELECT seq, event_id, source, CASE WHEN {_SPEECH} THEN 1 ELSE 0 END AS speech
-            FROM event WHERE {_HERE} AND ({_SPEECH} OR unreadable IS NOT NULL
-            OR kind IN ('AgentErrorEvent', 'ConversationErrorEvent', 'UserRejectObservation'))
-        ) AS said
-    ) AS one WHERE speech = 0 OR source = 'user' OR coalesce(next_source, 'user') = 'user'
-    ORDER BY start""",  # noqa: S608
-    {},
+        SELECT seq FROM turn WHERE seq < {SEQ_MAX}
+        UNION ALL
+        SELECT (SELECT seq FROM event WHERE {_HERE} AND event.seq > turn.earlier AND event.seq < turn.seq AND {_ANSWERS}
+            ORDER BY event.seq DESC LIMIT 1) FROM turn
+        UNION ALL
+        SELECT seq FROM event {{marks}} WHERE {_HERE} AND (kind IN ('AgentErrorEvent', 'ConversationErrorEvent',
+            'Condensation', 'UserRejectObservation', 'HookExecutionEvent') OR unreadable IS NOT NULL)
+            AND (kind NOT IN ('Condensation', 'HookExecutionEvent') OR unreadable IS NOT NULL)
+    ) AS said WHERE seq IS NOT NULL ORDER BY start"""  # noqa: S608
+_SAID_STARTS = paired(
+    text(_SAID_STARTS_TEXT.format(turns="INDEXED BY ix_event_turns", marks="INDEXED BY ix_event_marks")),
+    text(_SAID_STARTS_TEXT.format(turns="", marks="")),
 )
+"""Goes back from each message of a user, and from the end, to the answer before it, so that few rows are read."""
 _NEXT_SPEAKER = Sql(
-    f"SELECT source FROM event WHERE {_HERE} AND seq > :seq AND {_SPEECH} ORDER BY seq LIMIT 1",  # noqa: S608
+    f"SELECT source FROM event WHERE {_HERE} AND seq > :seq AND (({_TURNS}) OR ({_ANSWERS})) ORDER BY seq LIMIT 1",  # noqa: S608
     {},
 )
 

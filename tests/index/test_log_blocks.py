@@ -115,6 +115,18 @@ def without_steps(outline: Outline) -> Outline:
     return outline._replace(turns=turns, bins=[one._replace(took_us=0) for one in outline.bins])
 
 
+def list_said_plainly(rows: list[EventRow]) -> list[int]:
+    """Return the numbers of what was said as it is defined: one look at each event, from the last to the first."""
+    said, answered = [], False
+    for row in reversed(rows):
+        speaker = row.facts.source if row.facts.kind == "MessageEvent" and row.unreadable is None else ""
+        is_answer = speaker == "agent" and not answered
+        if is_answer or row.unreadable or speaker == "user" or row.facts.kind == "AgentErrorEvent":
+            said.append(row.name.seq)
+        answered = speaker == "agent" or (answered and speaker != "user")
+    return said
+
+
 async def test_counts_by_kind_and_source_are_those_of_a_look_at_each_event(index: Index) -> None:
     random = Random(7)  # noqa: S311 - made-up data
     rows = [make_event(random, seq) for seq in range(3000)]
@@ -128,6 +140,9 @@ async def test_counts_by_kind_and_source_are_those_of_a_look_at_each_event(index
                 expected = [one for one in readable if kind in (one.kind, None) and source in (one.source, None)]
                 assert await event_rows.count_events(connection, ONE, asked) == len(expected)
         assert await event_rows.count_log(connection, ONE) == (3000, 2999)
+        for size in (1, 50):
+            starts = {seq // size * size for seq in list_said_plainly(rows)}
+            assert await event_rows.list_said_starts(connection, ONE, size) == sorted(starts)
 
 
 async def test_any_changes_leave_the_counts_of_the_event_rows(index: Index) -> None:
