@@ -230,7 +230,7 @@ def _jump(tab: Page, seq: int) -> float:
 def _measure_keys(servers: Sequence[Server], tabs: Sequence[Page], long_ones: Sequence[str | None]) -> list[Row]:
     """Press keys in the list and in a long conversation, and in a document in which a key does next to nothing."""
     taken: dict[str, list[float]] = {}
-    least: dict[str, list[float]] = {}
+    least: list[float] = []
     longest = {}
     for size, _, tab, uuid in zip(("small", "large"), servers, tabs, long_ones, strict=True):
         taken[size], long, elements = [], [], 0
@@ -243,12 +243,10 @@ def _measure_keys(servers: Sequence[Server], tabs: Sequence[Page], long_ones: Se
         longest[size] = Sample.of([max(long)])
         tab.goto("about:blank")
         tab.evaluate(_FLOOR, elements)
-        least[size] = _press(tab, ["j"], _KEYS)
+        least = _press(tab, ["j"], _KEYS)
     return [
-        _row(f"page: slowest of {_KEYS} keys", "ms", _list_slowest(taken, 1), at_most=100),
-        _row(f"page: slowest of {_KEYS} keys that toggle one class", "ms", _list_slowest(least, 1)),
-        _row("page: slowest but for one key of 20", "ms", _list_slowest(taken, _KEYS // 20)),
-        _row("page: the same of keys that toggle one class", "ms", _list_slowest(least, _KEYS // 20)),
+        _of_keys(f"page: slowest of {_KEYS} keys", taken, least, 1, at_most=100),
+        _of_keys("page: slowest but for one key of 20", taken, least, _KEYS // 20),
         _row("page: longest task meanwhile", "ms", longest, at_most=100),
     ]
 
@@ -263,9 +261,13 @@ def _press(tab: Page, keys: Sequence[str], number: int) -> list[float]:
     return told + [_QUICKEST_MS] * (number - len(told))
 
 
-def _list_slowest(taken: Mapping[str, Sequence[float]], place: int) -> dict[str, Sample]:
-    """Return the time of the `place`-th slowest key for each size."""
-    return {size: Sample.of([sorted(times)[-place]]) for size, times in taken.items()}
+def _of_keys(
+    name: str, taken: Mapping[str, Sequence[float]], least: Sequence[float], place: int, at_most: float | None = None
+) -> Row:
+    """Return a row with the time of the `place`-th slowest key, and of the `place`-th slowest of the floor."""
+    found = {size: Sample.of([sorted(times)[-place]]) for size, times in taken.items()}
+    floor = Sample.of([sorted(least)[-place]])
+    return bounded(Row(name, "ms", found.get("small"), found.get("large"), floor), at_most=at_most)
 
 
 def _add_idle_conversation(root: Path) -> Path:

@@ -65,7 +65,8 @@ def print_table(console: Console, rows: Sequence[Row], sizes: Sequence[int]) -> 
     console.print(table)
     console.print(
         "Medians. The floor is measured at B's size where there is one: the same bytes from memory by Starlette, the\n"
-        "same SQL by sqlite3, reading (for backfills also parsing) the same files and nothing else, or what is named.",
+        "same SQL by sqlite3, reading (for backfills also parsing) the same files and nothing else, a key that\n"
+        "toggles one class, or what is named.",
         highlight=False,
     )
 
