@@ -21,8 +21,74 @@ ENGINE = os.environ.get("CONVSTORE_TEST_ENGINE", "sqlite")
 _TEMPLATE = "convstore_template"
 _SCHEMA = "convstore"
 
+_FILE = "the index is a file"
+_LOCK = "it takes a lock of the index's file"
+_TWO = "it opens two directories; in PostgreSQL, each needs a schema of its own"
+_COPIED = "it copies the index's file with the conversations"
+_IN_PLACE = "in PostgreSQL, a rebuild works in place"
+_DAMAGED = "PostgreSQL refuses this damage"
+_COUNTED = "it counts the statements that SQLite runs"
+
 _OF_SQLITE: dict[str, str] = {
-    "index/sqlite": "it tests SQLite's own modules",
+    "index/sqlite/": "it tests SQLite's own modules",
+    "index/test_query_plans.py": "it looks at SQLite's plans",
+    "index/test_conversation_rows.py::test_a_new_conversation_takes_four_statements_and_a_share_of_one": _COUNTED,
+    "index/test_conversation_rows.py::test_an_appended_event_takes_nine_statements": _COUNTED,
+    "index/test_conversation_rows.py::test_a_remembered_row_is_read_again_only_after_a_change": _COUNTED,
+    "store/admin/test_archive_import.py::test_the_whole_corpus_comes_back_by_every_byte": _TWO,
+    "store/admin/test_archive_import.py::test_damaged_conversations_come_back_as_they_are": _TWO,
+    "store/admin/test_archive_import.py::test_a_zip_of_a_whole_store_brings_back_what_it_has": _TWO,
+    "store/admin/test_archive_import.py::test_what_was_imported_is_listed_at_the_same_time": _TWO,
+    "store/admin/test_doctor.py::test_it_tells_what_is_wrong_and_touches_nothing[damage_index": _FILE,
+    "store/admin/test_doctor.py::test_it_tells_what_is_wrong_and_touches_nothing[lose_index": _FILE,
+    "store/admin/test_erase.py::test_deleting_for_good_leaves_the_text_in_the_index": _FILE,
+    "store/admin/test_erase.py::test_a_backup_that_still_has_the_text_is_named": _FILE,
+    "store/admin/test_erase.py::test_a_fork_is_named": _FILE,
+    "store/follow/test_background.py::test_it_waits_for_another_sync_and_then_does_its_own": _LOCK,
+    "store/follow/test_crash_recovery.py::test_a_dry_run_tells_which_runs_would_be_ended_and_writes_nothing": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_navigation_is_never_undone": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_run_ends_once_however_often_its_end_is_cut_off": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_run_that_was_cut_off_ends_once_with_an_error": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_run_whose_end_could_not_be_written_is_ended_by_the_next_op": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_run_whose_error_is_written_but_not_its_status_is_ended_whe": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_run_without_an_open_action_ends_without_an_event": _COPIED,
+    "store/follow/test_crash_recovery.py::test_a_server_recovers_behind_its_first_answers": _COPIED,
+    "store/follow/test_full_sync.py::test_a_sync_is_refused_while_another_process_syncs": _LOCK,
+    "store/follow/test_full_sync.py::test_a_deleted_index_comes_back_equal": _FILE,
+    "store/follow/test_full_sync.py::test_after_many_logs_the_words_are_merged_in_a_phase_of_its_own": "it merges FTS5",
+    "store/follow/test_index_repair.py::test_a_count_that_waits_for_a_connection_does_not_count_the_empty_index": _FILE,
+    "store/follow/test_index_repair.py::test_a_sync_that_began_before_does_not_declare_the_new_index_whole": _FILE,
+    "store/follow/test_index_repair.py::test_an_index_that_is_lost_again_before_it_is_whole_is_put_right_again": _FILE,
+    "store/follow/test_index_repair.py::test_the_first_write_goes_to_the_index_that_was_opened_or_to_none": _FILE,
+    "store/follow/test_index_repair.py::test_what_was_made_of_the_lost_index_is_not_written_to_the_new_one": _FILE,
+    "store/follow/test_rebuild.py::test_a_damaged_index_is_set_aside": _IN_PLACE,
+    "store/follow/test_rebuild.py::test_a_mostly_unreadable_result_is_refused": _IN_PLACE,
+    "store/follow/test_rebuild.py::test_an_empty_result_is_refused": _IN_PLACE,
+    "store/follow/test_rebuild.py::test_each_rebuild_ends_what_was_followed_before_also_one_that_was_resu": _IN_PLACE,
+    "store/follow/test_rebuild.py::test_it_makes_an_index_where_there_is_none": _IN_PLACE,
+    "store/follow/test_rebuild.py::test_what_a_killed_rebuild_read_is_not_read_again": _IN_PLACE,
+    **{
+        f"store/follow/test_verify.py::{test}[{damage}]": _DAMAGED
+        for test in ("test_it_finds", "test_a_rebuild_mends", "test_fix_mends_what_differs_and_writes_nothing_else")
+        for damage in (
+            "row gone",
+            "body changed",
+            "name of a null field changed",
+            "text of an event gone",
+            "text of a title gone",
+            "words of another text",
+            "words gone",
+            "parts of another title",
+            "parts of a title gone",
+        )
+    },
+    "store/follow/test_verify.py::test_it_finds[text of an event changed]": "PostgreSQL's words are not compared",
+    "store/read/test_freshness.py::test_a_failing_opening_fails_all_who_wait_and_the_next_begins_afresh": _LOCK,
+    "store/read/test_freshness.py::test_a_known_conversation_is_served_as_indexed_while": _LOCK,
+    "store/test_context.py::test_a_store_is_ready_while_its_directory_and_its_index_are_there": _FILE,
+    "store/test_copies_beside_a_writer.py": _TWO,
+    "store/test_linked_stores.py::test_an_index_behind_a_link_is_one_index": _FILE,
+    "store/write/test_saving_at_close.py::test_who_exports_and_imports_keeps_it_and_so_it_is_pruned_at_its_age": _TWO,
 }
 """How the names of tests begin that are of SQLite alone, and why."""
 
@@ -96,8 +162,9 @@ def _use(patch: pytest.MonkeyPatch, url: str, schema: str) -> None:
 
 def _shares_fixtures(request: pytest.FixtureRequest) -> bool:
     """Whether a test has a fixture of its module, which may be an open store."""
-    known = request.node._fixtureinfo.name2fixturedefs.values()
-    return any(one[-1].scope == "module" and one[-1].func is not _database_of_module for one in known)
+    known = [one[-1] for one in request.node._fixtureinfo.name2fixturedefs.values()]
+    shared = [one.func.__module__ for one in known if one.scope == "module"]
+    return any(name.startswith("tests.") and name != __name__ for name in shared)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -115,6 +182,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return
     for item in items:
         name = str(item.path.relative_to(TESTS)) + item.nodeid[item.nodeid.index("::") :]
-        for beginning, why in _OF_SQLITE.items():
-            if name.startswith(beginning):
-                item.add_marker(pytest.mark.skip(reason=f"only with SQLite: {why}"))
+        why = next((why for beginning, why in _OF_SQLITE.items() if name.startswith(beginning)), "")
+        if not why and "database" in getattr(item, "fixturenames", ()):
+            why = "it looks at SQLite's plans"
+        if why:
+            item.add_marker(pytest.mark.skip(reason=f"only with SQLite: {why}"))

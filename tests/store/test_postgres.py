@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,7 +15,8 @@ import pytest
 from app import ConversationStore, Settings
 from app.errors import ConversationNotFound, IndexUnusable
 from app.index import state
-from app.index.postgres import own_host
+from app.index.dialect import Sql
+from app.index.postgres import database, own_host
 from app.index.postgres.server import Server
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
@@ -117,10 +120,22 @@ async def test_another_store_may_not_use_the_same_schema(store: ConversationStor
 
 async def test_a_rebuild_reads_all_files_again_in_place(store: ConversationStore, settings: Settings) -> None:
     epoch = (await store.index.find_state() or "").partition(".")[0]
+    wrong = Sql("UPDATE tally SET number = number + 1", {})
+    await store.index.write(lambda connection: connection.execute_many(wrong, [{}]))
+    assert await store.verify()
     report = await rebuild(settings, lambda *_: None)
     assert (report.conversations, report.opened, report.logs) == (2, 2, 2)
     assert (await store.index.find_state() or "").partition(".")[0] != epoch
     assert await store.verify() == []
+
+
+def test_a_store_has_an_id_also_where_there_are_no_hard_links(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    token = database._read_token(root)
+    assert (len(token), database._read_token(root)) == (32, token)
 
 
 async def test_an_erased_conversation_is_in_no_table(store: ConversationStore, postgres_url: str) -> None:

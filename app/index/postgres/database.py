@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...errors import IndexUnusable, StoreUnavailable
+from ...exclusive_rename import rename_exclusively
 from .. import engine, messages
 from ..connections import WriteConnection
 from ..dialect import Sql
@@ -283,8 +284,8 @@ def _read_token(root: Path) -> str:
             own = path.with_name(f"{_TOKEN}.{secrets.token_hex(4)}")
             own.write_text(secrets.token_hex(16))
             with suppress(FileExistsError):
-                path.hardlink_to(own)
-            own.unlink()
+                rename_exclusively(own, path)
+            own.unlink(missing_ok=True)
         return path.read_text().strip()
     except OSError as error:
         raise StoreUnavailable(f"{path} cannot be read or made ({error.strerror}); make it writable") from error

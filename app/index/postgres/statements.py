@@ -14,7 +14,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..dialect import Sql, constants_of
 
-_LIMITS = ("row_limit", "walked")
+_LIMITS = ("row_limit", "walked", "facet_limit")
 """The parameters that limit the rows of a page."""
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...errors import IndexDamaged, IndexUnusable, MigrationFailed, RebuildRefused, SchemaTooNew
 from ...files.metadata_reader import Reader
-from ...index import conversation_lookup, conversation_rows, event_rows, state
+from ...index import conversation_lookup, conversation_rows, event_rows, state, tally
 from ...index.connections import WriteConnection
 from ...index.opening import make_index
 from ...index.sqlite import migrations
@@ -71,7 +71,9 @@ async def _rebuild_in_place(settings: Settings, on_progress: OnProgress, *, forc
         async with sync_lock(index):
             context = await make_sync_context(index, settings)
             await index.write(_distrust_all, durable=True)
-            return await bring_up_to_date(context, on_progress=on_progress, allow_empty=force)
+            report = await bring_up_to_date(context, on_progress=on_progress, allow_empty=force)
+            await index.write(tally.recount)  # each row only added to the counts as they were
+            return report
     finally:
         await index.close()
 

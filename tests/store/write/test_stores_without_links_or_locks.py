@@ -154,7 +154,7 @@ def test_a_process_whose_kernel_refuses_links_appends(root: Path, tmp_path: Path
         timeout=120,
     )
     assert ran.returncode == 0
-    told = log.read_text()
+    told = "\n".join(line for line in log.read_text().splitlines() if "store-id" not in line)
     assert told.count("INJECTED") == 3
     assert told.count("RENAME_NOREPLACE") == 3
     assert len(log_of(path)) == 5
