@@ -28,9 +28,9 @@ from app.model.conversation import ConversationFiles, IndexedRow, LogSummary, fo
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId
 from app.model.text.ranking import RANKED
-from app.model.text.tokenizer import parse_question
+from app.model.text.tokenizer import PREFIX_MIN, parse_question
 from tests.bench.measure import Sample
-from tests.bench.rows import Bound, Row
+from tests.bench.rows import Bound, Row, bounded
 from tests.bench.shapes import make_speech
 
 _BEGIN_US = 1_735_689_600_000_000
@@ -53,6 +53,8 @@ QUESTIONS = {
 
 COUNTED = {"a word in 1 of 1,000": "zebra ", "a word in 3 of 100": "giraffe ", "a word in every message": "common "}
 
+TYPED = ("common", "giraffe", "tiger", "retry with jitter", "common zebra", "fooBarBaz")
+
 
 def measure_search(path: Path, messages: int) -> list[Row]:
     """Fill an index at `path` with so many messages, and measure questions of every kind; B is that number."""
@@ -69,9 +71,24 @@ async def _measure(path: Path, number: int) -> list[Row]:
             of = f"20 best of {number:,}"
             rows = [await _compare(index, database, f"{of}: {name}", *asked) for name, asked in QUESTIONS.items()]
             rows += [await _count(index, database, *asked) for asked in COUNTED.items()]
+            rows.append(await _type(index))
             return [*rows, Row("messages written and indexed", "1/s", large=Sample.of([rate])), _size(database)]
     finally:
         await index.close()
+
+
+async def _type(index: Index) -> Row:
+    """Search for each beginning of a few words, as a page does while somebody types; the row is the 95th percentile."""
+    times = []
+    for text in TYPED:
+        for end in range(PREFIX_MIN, len(text) + 1):
+            for _ in range(_TIMES):
+                began = perf_counter()
+                async with index.read() as connection:
+                    await search_messages(connection, ConversationFilter(q=text[:end]), None, 20)
+                times.append((perf_counter() - began) * 1000)
+    slow = sorted(times)[len(times) * 95 // 100]
+    return bounded(Row("each letter while typing, 95th percentile", "ms", large=Sample.of([slow])), at_most=60)
 
 
 async def _count(index: Index, database: sqlite3.Connection, name: str, question: str) -> Row:

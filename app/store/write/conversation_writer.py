@@ -335,6 +335,7 @@ class ConversationWriter:
         elif isinstance(commit.error, OwnershipLost):
             self.lost = True
         elif not isinstance(commit.error, IndexBusy | IndexUnusable):
+            self.behind = True
             raise commit.error
         return written, commit.error
 
@@ -349,10 +350,13 @@ class ConversationWriter:
         except BaseException as error:  # noqa: BLE001 - the task that waits must get the error, whatever it is
             self.lost = self.lost or isinstance(error, OwnershipLost | ConversationNotFound)
             begun.written = error
+        try:
+            if begun.commit is not None:
+                self._commits.hand_over(begun.commit, begun.done)
+        except BaseException as error:  # noqa: BLE001 - as above
+            begun.written, begun.commit, self.behind = error, None, True
         if begun.commit is None:
             tell([begun.done])
-        else:
-            self._commits.hand_over(begun.commit, begun.done)
 
     async def _write_in_turn(self, change: Edit) -> Written:
         return await self._finish(change, self._begin(change))

@@ -106,9 +106,14 @@ class GroupCommit:
 
     def write_waiting(self) -> None:
         """Write the commits that wait, and those that come meanwhile. `_running` is set, for this thread."""
-        while batch := self._take():
-            self._write([commit for commit, _ in batch])
-            tell([waiter for _, waiter in batch])
+        try:
+            while batch := self._take():
+                self._write([commit for commit, _ in batch])
+                tell([waiter for _, waiter in batch])
+        except BaseException:  # such as a lack of memory: the next commit must not wait for this thread
+            with self._lock:
+                self._running = False
+            raise
 
     def _take(self) -> list[tuple[Commit, Waiter]]:
         with self._lock:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from app.model.ids import ConversationId
+from app.store.write.group_commit import GroupCommit
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
 from tests.store.helpers import is_rebuilt_equal
@@ -89,3 +90,21 @@ async def test_a_cancelled_write_that_fails_leaves_one_line_in_the_log(
         assert not unhandled
     [record] = [one for one in caplog.records if "whose caller has gone" in one.getMessage()]
     assert record.exc_info is None
+
+
+async def test_after_a_lack_of_memory_the_next_write_is_committed(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store, store.writer(ConversationId(make_id(1))) as conversation:
+        await conversation.append(make_event(2))
+        with monkeypatch.context() as lacking:
+            lacking.setattr(GroupCommit, "_write", lack_memory)
+            with pytest.raises(MemoryError):
+                await conversation.append(make_event(3))
+        assert (await conversation.append(make_event(4))).seq == 4
+        assert await is_rebuilt_equal(store)
+
+
+def lack_memory(*_: object) -> None:
+    raise MemoryError
