@@ -159,6 +159,8 @@ class OpenConversation:
                     self._tidy(fd, events_fd)
                 self._recover_head(fd, events_fd, same_lease=not self.broken)
                 self.broken = False
+            else:
+                self.names.learn(change.known)
             change = change.resolve(self.files)
             prepared = prepare_events(
                 change, self.names, partial(self._get_head, events_fd), self.reader, self.directory

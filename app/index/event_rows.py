@@ -307,6 +307,26 @@ async def find_event(index: Reads, uuid: ConversationId, event_id: str) -> Event
 
 
 @cache
+def _seqs_sql() -> Sql:
+    wanted = is_any_of(event.c.event_id, "ids")
+    return compiled(select(event.c.event_id, event.c.seq).where(HERE, wanted).order_by(event.c.seq.desc()))
+
+
+async def find_seqs(
+    index: ReadConnection, uuid: ConversationId, ids: Sequence[str], length: int
+) -> dict[str, int | None] | None:
+    """Return the number of each event, None for an id that the log does not have.
+
+    Return None instead if the rows are not those of a log of this length without gaps. Call it in a snapshot.
+    """
+    current = await index.fetch_one(_length_sql(), {"uuid": uuid}) is not None
+    if not current or await count_log(index, uuid) != (length, length - 1):
+        return None
+    rows = await index.fetch_all(_seqs_sql(), {"uuid": uuid, "ids": orjson.dumps(ids).decode()})
+    return dict.fromkeys(ids) | {event_id: int(seq) for event_id, seq in rows}  # of twins, the first one counts
+
+
+@cache
 def _has_sql() -> Sql:
     return compiled(
         select(event.c.seq).where(HERE, event.c.seq == bindparam("seq"), event.c.event_id == bindparam("event_id"))

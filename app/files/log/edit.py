@@ -34,8 +34,17 @@ class Edit:
     tags: TagEdit | None = None
     made_ids: frozenset[str] = frozenset()
     """The ids of events that were made up for this edit, so that no log has them."""
+    known: Mapping[str, int | None] = field(default_factory=dict)
+    """What the index knows of ids in this edit: the numbers of events, and None for an id that the log lacks."""
     is_message: bool = False
     """Whether an event is a message of the user. It makes a finished or stuck conversation idle, as in agent-server."""
+
+    def list_ids(self) -> list[str]:
+        """Return the ids for which the log is searched: of events, parents and HEAD, but not the ids made up for it."""
+        named = [event.get(name) for event in self.events for name in ("id", "parent_id")]
+        named += [self.head.event_id] if self.head else []
+        ids = (one for one in named if isinstance(one, str) and one != ROOT and one not in self.made_ids)
+        return list(dict.fromkeys(ids))
 
     def resolve(self, files: ConversationFiles) -> Edit:
         """Return the edit with the tags and the status that follow from the files. The caller holds the locks.

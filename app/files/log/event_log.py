@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -210,6 +210,7 @@ class LogNames:
         """Lists all names, if only those at the ends of the log are known."""
         self._first: Sequence[EventName] = ()
         """The names at the beginning of the log, if `_list_names` is set."""
+        self._learned: Mapping[str, int | None] = {}
         self._take(names)
 
     @classmethod
@@ -236,14 +237,21 @@ class LogNames:
         """List the names between the ends."""
         if self._list_names is not None:
             names = self._list_names()
-            self._list_names, self._first = None, ()
+            self._list_names, self._first, self._learned = None, (), {}
             self._take(names)
+
+    def learn(self, numbers: Mapping[str, int | None]) -> None:
+        """Take the numbers of events between the ends from the index, and None for ids that the log does not have."""
+        if self._list_names is not None:
+            self._learned = numbers
 
     def find_seq(self, event_id: object) -> int | None:
         """Return the number of an event, or None if the log has no event of this id."""
         if not isinstance(event_id, str):
             return None
         if event_id not in self._numbers:
+            if event_id in self._learned:
+                return self._learned[event_id]
             self._complete()
         return self._numbers.get(event_id)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from ...errors import (
@@ -29,6 +29,7 @@ from ...files.lease import Lease
 from ...files.log.edit import Edit, TagEdit, Written
 from ...files.log.head import Head
 from ...files.open_conversation import OpenConversation
+from ...index import event_rows
 from ...index.conversation_rows import KnownRow
 from ...model.agent_server.base import validate
 from ...model.agent_server.message_request import MessageRequest, SocketMessage, dump_message
@@ -269,6 +270,7 @@ class ConversationWriter:
         """Write one change: files, then index. A write that has begun finishes even if the caller is cancelled."""
         await self._writing.acquire()
         try:
+            change = await self._look_up(change)
             begun = self._begin(change)
         except BaseException:
             self._writing.release()
@@ -293,6 +295,18 @@ class ConversationWriter:
         task.add_done_callback(lambda _: self._writing.release())
         return task
 
+    async def _look_up(self, change: Edit) -> Edit:
+        """Return a change with what the index knows of its ids, if only the ends of the log are known here."""
+        names = self.files.names
+        if names.is_listed or not (ids := change.list_ids()):
+            return change
+        known = None
+        if not self.behind and not self.files.broken:
+            with suppress(IndexBusy, IndexUnusable):
+                async with self._context.index.read() as connection, connection.snapshot():
+                    known = await event_rows.find_seqs(connection, self.id, ids, len(names))
+        return replace(change, known=known or {})
+
     def _begin(self, change: Edit) -> _BegunWrite:
         begun = _BegunWrite(Waiting())
         self._threads.submit(self._write_in_thread, change, begun)
@@ -304,7 +318,7 @@ class ConversationWriter:
             written, error = await self._end(begun)
         except (OwnershipLost, ConversationNotFound) as lost:
             await self._claim_anew(lost)
-            written, error = await self._end(self._begin(change))
+            written, error = await self._end(self._begin(await self._look_up(change)))
         try:
             if error is not None:
                 raise error

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app import ConversationStore
-from app.errors import EventExists
+from app.errors import EventExists, EventNotFound
 from app.files import layout
 from app.index import event_rows
 from app.model.ids import EventName
+from app.store.follow.index_settings import _invalidate
 from tests.builders import make_conversation, make_event, write_event
 from tests.conftest import StoreOpener
 from tests.store.helpers import ONE, is_rebuilt_equal
@@ -107,7 +110,7 @@ async def test_a_log_that_a_crash_left_open_is_listed(root: Path, open_store: St
         assert not spare.exists()
 
 
-async def test_an_id_of_the_client_is_looked_for_in_the_whole_log(
+async def test_an_id_of_the_client_is_looked_for_in_the_index(
     root: Path, open_store: StoreOpener, listed: list[int]
 ) -> None:
     await make_long(root, open_store)
@@ -118,6 +121,41 @@ async def test_an_id_of_the_client_is_looked_for_in_the_whole_log(
             with pytest.raises(EventExists):
                 await conversation.append(taken)
             assert (await conversation.append({**free, "parent_id": taken["id"]})).seq == LENGTH
+            with pytest.raises(EventExists):
+                await conversation.append(free)
             assert (await conversation.navigate(taken["id"])).warning is None
-        assert len(listed) == 1
+            with pytest.raises(EventNotFound):
+                await conversation.navigate("nothing")
+        assert listed == []
         assert await is_rebuilt_equal(store)
+
+
+async def test_an_id_is_looked_for_in_the_log_if_rows_are_missing(
+    root: Path, open_store: StoreOpener, listed: list[int]
+) -> None:
+    await make_long(root, open_store)
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        listed.clear()
+        await store.index.write(partial(_invalidate, derived_by="another"))
+        with pytest.raises(EventExists):
+            await conversation.append(make_event(LENGTH // 2))
+        assert listed
+
+
+async def test_an_id_that_another_program_just_took_is_not_taken_again(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = await make_long(root, open_store)
+    event = make_event(LENGTH)
+    find_seqs = event_rows.find_seqs
+
+    async def find_and_take(*arguments: Any) -> Any:
+        found = await find_seqs(*arguments)
+        remove_the_marker(path)
+        write_event(path, LENGTH, event)
+        return found
+
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        monkeypatch.setattr(event_rows, "find_seqs", find_and_take)
+        with pytest.raises(EventExists):
+            await conversation.append(event)
