@@ -30,6 +30,24 @@ _DAMAGED = "PostgreSQL refuses this damage"
 _COUNTED = "it counts the statements that SQLite runs"
 
 _OF_SQLITE: dict[str, str] = {
+    "api/across/test_secrets.py": "it looks for secrets in the index's file",
+    "api/across/test_subagents_of_conversations.py::test_a_fork_has_none_of_them_and_an_archive_all": _TWO,
+    "api/routes/test_changes.py::test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails": _FILE,
+    "api/routes/test_index.py::test_the_index_is_brought_in_step_when_asked": _LOCK,
+    "api/routes/test_metrics.py::test_metrics_tell_how_the_index_is": _FILE,
+    "api/routes/test_metrics.py::test_metrics_answer_when_the_index_does_not": _FILE,
+    "api/routes/test_server.py::test_it_is_not_ready_when_the_index": _FILE,
+    "api/routes/test_sockets.py::test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_back": _FILE,
+    "api/test_middleware.py::test_requests_are_logged_at_debug_and_failures_always": _FILE,
+    "conformance/test_known_bugs_lists.py::test_bug_32_every_text_in_the_index_is_bounded": _FILE,
+    "conformance/test_known_bugs_lists.py::test_bug_33_a_missing_root_stops_a_sync_and_erases_nothing": _FILE,
+    "conformance/test_known_bugs_lists.py::test_bug_33_opening_a_conversation_of_a_lost_disk": _FILE,
+    "conformance/test_known_bugs_lists.py::test_bug_34_a_sync_that_died_is_not_shown_as_running": _FILE,
+    **{
+        f"conformance/test_known_bugs_writing.py::test_bug_35_verify_finds_every_kind_of_lie[{lie}]": _DAMAGED
+        for lie in ("missing row", "search hits", "search hits of nothing", "missing text")
+    },
+    "conformance/test_known_bugs_writing.py::test_bug_36_nothing_that_looks_at_the_database_drops": _LOCK,
     "index/sqlite/": "it tests SQLite's own modules",
     "index/test_query_plans.py": "it looks at SQLite's plans",
     "index/test_conversation_rows.py::test_a_new_conversation_takes_four_statements_and_a_share_of_one": _COUNTED,

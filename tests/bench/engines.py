@@ -32,6 +32,7 @@ from tests.bench.rows import (
     LIST_PATH,
     LONG_EVENTS,
     THREE_FILTERS,
+    Bound,
     Effort,
     Row,
     bounded,
@@ -40,12 +41,17 @@ from tests.bench.rows import (
 from tests.bench.search import QUESTIONS, fill
 from tests.bench.server import Store, serving, wait_until_in_step
 from tests.bench.writes import append_ms, opened_store
+from tests.builders import make_conversation
+from tests.faults.hosts import running
 from tests.postgres import new_schema
 
 _SHORT_EVENTS = 10
 _TIMES = 9
 _RARE_MS, _ANY_MS = 60, 200
 _CLIENTS = 8
+_HAND_OVERS = 10
+_HAND_OVER_MS = 300
+_UNCOUNTED = 2
 _WORDS_INDEX = "ix_message_words_words"
 
 
@@ -55,6 +61,7 @@ def measure_engines(stores: Sequence[Store], directory: Path, url: str, messages
     return [
         *_measure_served(stores, url, effort),
         _measure_appends(directory, url, effort),
+        asyncio.run(_measure_hand_overs(directory / "hosts", url, effort)),
         *asyncio.run(_measure_searches(directory / "search.db", url, messages)),
     ]
 
@@ -145,6 +152,23 @@ def _measure_appends(directory: Path, url: str, effort: Effort) -> Row:
         times = rate_in_turns(calls, rounds=effort.blocks)
     name = f"append at event {_SHORT_EVENTS} and {LONG_EVENTS:,}"
     return bounded(Row(name, "ms", times["small"], times["large"], times["floor"]), over_floor=2)
+
+
+async def _measure_hand_overs(directory: Path, url: str, effort: Effort) -> Row:
+    """Compare writes to one host with writes that reach two hosts in turn, which hand the conversation over."""
+    make_conversation(directory / "conversations", 1)
+    times: dict[int, list[float]] = {1: [], 2: []}
+    with new_schema(url) as schema:
+        async with running(["one", "two"], directory / "conversations", url, schema) as hosts:
+            for number, taken in times.items():
+                for turn in range(_UNCOUNTED + effort.blocks * _HAND_OVERS):
+                    began = perf_counter()
+                    answer = await hosts[turn % number].append(1, "a text")
+                    answer.raise_for_status()
+                    taken.append((perf_counter() - began) * 1000)
+    one, both = (Sample.of(taken[_UNCOUNTED:]) for taken in times.values())
+    bound = Bound(f"slowest ≤ {_HAND_OVER_MS} ms", both.max <= _HAND_OVER_MS)
+    return Row("a write to one host; to two in turn", "ms", one, both, None, bound)
 
 
 async def _measure_searches(path: Path, url: str, messages: int) -> list[Row]:
