@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, tzinfo
@@ -96,6 +97,17 @@ def check_json(fields: Mapping[str, object]) -> None:
             orjson.dumps(value)
         except (orjson.JSONEncodeError, RecursionError) as error:
             raise InvalidConversation(f"{name} cannot be written as JSON: {error}") from error
+        if _has_no_number(value):
+            raise InvalidConversation(f"{name} cannot be written as JSON: it contains NaN or infinity")
+
+
+def _has_no_number(value: object) -> bool:
+    """Whether a value contains NaN or infinity, for which orjson writes null."""
+    if isinstance(value, dict):
+        return any(map(_has_no_number, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(_has_no_number, value))
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def check_title(title: object) -> str:

@@ -146,6 +146,20 @@ async def test_a_store_that_another_program_emptied_is_empty_after_a_minute(
         assert answer.status_code == 200
 
 
+async def test_a_server_that_starts_on_an_empty_mount_point_takes_it_for_a_new_store(
+    root: Path, tmp_path: Path
+) -> None:
+    make_conversation(root)
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get("/api/conversations/count")).json() == 1
+    away = root.rename(tmp_path / "away")
+    root.mkdir()
+    async with serving(Settings(store=root)) as client:
+        assert (await client.get("/ready")).status_code == 200
+        assert (await client.get("/api/conversations/count")).json() == 0
+    assert names_in(away) == [".convstore", ONE]
+
+
 async def test_deleting_the_last_conversation_leaves_a_ready_store(root: Path) -> None:
     make_conversation(root)
     async with serving(Settings(store=root)) as client:

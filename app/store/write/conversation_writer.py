@@ -215,7 +215,7 @@ class ConversationWriter:
         Raises:
             InvalidConversation: the title is blank or has more than 200 characters.
         """
-        return await self.update(title=title)
+        return await self.update(title=check_title(title))
 
     async def set_tags(self, tags: Mapping[str, str]) -> Done:
         """Replace all tags.

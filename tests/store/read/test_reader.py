@@ -36,6 +36,7 @@ async def test_lists_single_conversations_and_creates_do_not_wait_for_heavy_read
                 store.list_activity(week, Period.DAY),
                 store.count_conversations(week),
                 store.search_messages("said"),
+                store.list_edits(["a.py"]),
             )
         ]
         async with asyncio.timeout(10):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -398,6 +399,8 @@ async def test_a_preview_is_written_once_and_kept(root: Path, open_store: StoreO
         (lambda it: it.append_batch("x"), InvalidEvent, "this one is 'x'"),
         (lambda it: it.update_state(stats=object()), InvalidConversation, "stats cannot be written as JSON"),
         (lambda it: it.update_state(stats={"a": {5: 1}}), InvalidConversation, "stats cannot be written as JSON"),
+        (lambda it: it.update_state(stats={"a": [math.nan]}), InvalidConversation, "it contains NaN or infinity"),
+        (lambda it: it.set_title(None), InvalidConversation, "a title must be a string"),
         (lambda it: it.set_status("made up"), InvalidConversation, "'made up' is not a status; use one of idle"),
         (lambda it: it.navigate(5), EventNotFound, "5 is not an event id"),
     ],

@@ -1,8 +1,10 @@
-"""Forks: the HEAD of one whose source's HEAD is behind its log, and the index rows that it takes from its source."""
+"""Forks: HEAD where the one of the source is behind its log, and the rows from the source; modes of new files."""
 
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,8 +18,17 @@ from app.model.event import EventRow
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, EventName
 from app.store.follow import ingest
-from tests.builders import appending, make_conversation, make_event, make_id, make_message_event, write_event
+from tests.builders import (
+    NEW_CONVERSATION,
+    appending,
+    make_conversation,
+    make_event,
+    make_id,
+    make_message_event,
+    write_event,
+)
 from tests.conftest import StoreOpener
+from tests.store.admin.importing import imported, written
 from tests.store.helpers import ONE, append_without_head, is_rebuilt_equal, log_of, state_of
 
 FORKS = 15
@@ -127,3 +138,26 @@ async def test_a_fork_reads_what_its_source_has_no_readable_row_of(root: Path, o
         page = await store.list_events(whole)
         assert [(len(page.items), len(page.unreadable))] == [(6, 2)]
         assert await is_rebuilt_equal(store)
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o027, 0o077])
+async def test_every_file_of_a_conversation_has_mode_0600_whatever_the_umask(
+    root: Path, open_store: StoreOpener, umask: int
+) -> None:
+    before = os.umask(umask)
+    try:
+        async with open_store(root) as store:
+            created = await store.create(NEW_CONVERSATION)
+            async with store.writer(created.id) as conversation:
+                await conversation.append(make_event(7))
+                await conversation.update(title="New", pinned=True)
+            forked = await store.fork(created.id)
+            archive = b"".join([chunk async for chunk in store.export([forked.id])])
+            await store.delete(forked.id, permanent=True)
+            await imported(store, written(root.parent / "one.zip", archive))
+    finally:
+        os.umask(before)
+    for one in (created, forked):
+        files = [path for path in (root / one.id).rglob("*") if path.is_file()]
+        assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}, files
+        assert stat.S_IMODE((root / one.id).stat().st_mode) == 0o755 & ~umask
