@@ -25,8 +25,12 @@ EVENT: Json = {
 
 
 async def measure(one: ConversationId, warm: ConversationId) -> dict[str, float]:
-    """Return `ms`, `cpu_ms`, and `mb`, by which the peak of memory grows. `warm` is appended to before."""
+    """Return `ms`, `cpu_ms`, and `mb`, by which the peak of memory grows. `warm` is appended to before.
+
+    The index is brought up to date first, as a server does when it starts.
+    """
     async with ConversationStore.open(make_settings()) as store:
+        await store.sync()
         await _append(store, warm)
         before_mb, began, cpu = _peak_mb(), time.perf_counter(), time.process_time()
         await _append(store, one)
