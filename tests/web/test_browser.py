@@ -188,10 +188,18 @@ def test_rename_tag_pin_archive_delete_and_undo(site: Site) -> None:
 def test_axe_finds_no_violation_on_any_screen(site: Site, width: int, theme: str) -> None:
     site.page.set_viewport_size({"width": width, "height": 860})
     site.page.emulate_media(color_scheme="dark" if theme == "dark" else "light", reduced_motion="reduce")
-    compare = f"/compare?a={make_id(1)}&b={make_id(2)}"
-    for path in ("/", "/?q=say", "/?status=stuck", ONE, "/overview?days=0", "/trash", compare):
+    screens = {
+        "/": "#activity a",
+        "/?q=say": "#activity a",
+        "/?status=stuck": ".state",
+        ONE: ".ev.cur",
+        "/overview?days=0": "#disk table",
+        "/trash": ".state, main table",
+        f"/compare?a={make_id(1)}&b={make_id(2)}": ".compare",
+    }
+    for path, last in screens.items():
         page = site.open(path)
-        page.wait_for_timeout(300)
+        page.wait_for_selector(last, state="attached")
         assert find_violations(page) == [], path
         assert page.evaluate("document.documentElement.scrollWidth") <= width, path
 
