@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from app.web import markup
 from app.web.markup import (
     DIFF_LINES_MAX,
     DIFF_MAX,
@@ -199,3 +200,20 @@ def test_a_line_has_code_and_strong_parts_and_no_other_markdown() -> None:
     assert inline("so: ```sql SELECT 1; ``` or `a`") == "so: sql SELECT 1;  or <code>a</code>"
     assert snippet("in `<mark>x</mark>y` now") == "in <code><mark>x</mark>y</code> now"
     assert snippet("`<mark>x` y</mark>") == "`<mark>x` y</mark>"
+
+
+@settings(deadline=None)
+@given(
+    st.text("aZ0 .,:;?!/()='\"@%$-", max_size=20)
+    | st.sampled_from(["www.a.b c", "http://a.b/c", "a --- b", "1. a", "a@b.c"])
+)
+def test_a_plain_line_is_the_paragraph_that_the_parser_makes_of_it(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        quick = markdown(text)
+        patch.setattr(markup, "_match_plain", lambda _: None)
+        assert quick == markdown(text)
+
+
+def test_a_plain_line_is_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(markup, "_markdown", lambda: pytest.fail("it is parsed"))
+    assert markdown("I run the tests of parser.py, then look.") == "<p>I run the tests of parser.py, then look.</p>\n"
