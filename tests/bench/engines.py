@@ -6,23 +6,29 @@ In each row, A and B are PostgreSQL's figures, and the floor is SQLite's at B's 
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import repeat
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import orjson
 import psycopg
 
 from app import Settings
+from app.index.conversation_list import ListShape, ordered_sql
+from app.index.dialect import Sql
 from app.index.engine import Index
 from app.index.opening import make_index
+from app.index.postgres.statements import translate
 from app.index.search import search_messages
 from app.model.filters import ConversationFilter
+from app.model.page import SortOrder
 from tests.bench.client import Client, requests_per_second
 from tests.bench.generate import add_long_conversation
 from tests.bench.measure import Sample, rate_in_turns, take_turns
@@ -52,6 +58,7 @@ _CLIENTS = 8
 _HAND_OVERS = 10
 _HAND_OVER_MS = 300
 _UNCOUNTED = 2
+_STATE = Sql("SELECT epoch || '.' || revision FROM revision", {})
 _WORDS_INDEX = "ix_message_words_words"
 
 
@@ -94,6 +101,7 @@ def _measure_served(stores: Sequence[Store], url: str, effort: Effort) -> list[R
             compare("all seven facets", ALL_FACETS, most=2),
         ]
         rows.insert(1, _compare_second_pages(clients, effort))
+        rows += _compare_bare(places, stores[1], effort)
         rates = rate_in_turns(
             {
                 name: partial(
@@ -119,6 +127,34 @@ def _compare_second_pages(clients: Sequence[Client], effort: Effort) -> Row:
         asks[name] = never_asked(client, f"{LIST_PATH}&page_id={token}")
     times = take_turns(asks, blocks=effort.blocks, each=effort.each)
     return bounded(Row("its next page", "ms", times["small"], times["large"], times["floor"]), over_floor=1.8)
+
+
+def _compare_bare(places: Sequence[Store], sqlite: Store, effort: Effort) -> list[Row]:
+    """Compare the statements of a page, and of the state that each answer asks for, through the drivers alone."""
+    page = ordered_sql(ListShape(SortOrder.UPDATED_AT_DESC, ("archived 0",)))
+    rows = []
+    for name, sql, given in (("its SQL alone", page, {"row_limit": 21}), ("the state's SQL alone", _STATE, {})):
+        translated = translate(sql)
+        text, parameters = translated.limited_text(given), translated.bind(given)
+        with ExitStack() as stack:
+            calls: dict[str, Callable[[], object]] = {}
+            for size, place in zip(("small", "large"), places, strict=True):
+                options = f"-csearch_path={place.schema}"
+                asked = stack.enter_context(psycopg.connect(place.server, autocommit=True, options=options))
+                calls[size] = partial(_fetch, asked, text, parameters)
+            database = stack.enter_context(closing(sqlite3.connect(f"file:{sqlite.index}?mode=ro", uri=True)))
+            calls["floor"] = partial(_fetch_here, database, sql.text, sql.bind(given))
+            times = take_turns(calls, blocks=effort.blocks, each=effort.each)
+        rows.append(Row(f"{name}, by psycopg and sqlite3", "ms", times["small"], times["large"], times["floor"]))
+    return rows
+
+
+def _fetch(connection: psycopg.Connection[Any], text: str, parameters: dict[str, object]) -> object:
+    return connection.execute(text, parameters, binary=True).fetchall()
+
+
+def _fetch_here(connection: sqlite3.Connection, text: str, parameters: dict[str, object]) -> object:
+    return connection.execute(text, parameters).fetchall()
 
 
 def _analyze(url: str, schemas: Sequence[str]) -> None:
