@@ -25,7 +25,16 @@ from tests.bench.rival import measure_beside, missing_rivals
 from tests.bench.rows import FULL, LONG_EVENTS, QUICK, Effort, Row, measure_served, measure_starts
 from tests.bench.search import measure_search
 from tests.bench.server import Store
-from tests.bench.table import describe_machine, find_slower, print_machine, print_slower, print_table, write_json
+from tests.bench.table import (
+    describe_machine,
+    find_slower,
+    plain,
+    print_machine,
+    print_slower,
+    print_table,
+    write_evidence,
+    write_json,
+)
 from tests.bench.writes import measure_writes
 from tests.postgres import any_server, find_lack
 
@@ -42,6 +51,8 @@ _QUICK_MANY = 20_000
 _MOST_BESIDE = 10_000
 _SETTLE_S = 2.5
 """A file that changed within two seconds of its check is not trusted and read again; a store is left alone first."""
+
+_EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence.md"
 
 _stages = Console(stderr=True, highlight=False)
 
@@ -207,6 +218,8 @@ def main() -> None:
             print_table(console, rows, bench.sizes)
             if asked.json:
                 write_json(asked.json, machine, bench.sizes, rows)
+            if asked.evidence:
+                write_evidence(_EVIDENCE, machine, bench.sizes, [plain(row) for row in rows])
             if earlier:
                 print_slower(console, find_slower(rows, earlier))
 
@@ -221,8 +234,12 @@ def _arguments() -> argparse.ArgumentParser:
     parser.add_argument("--many", type=int, metavar="N", help=f"rows of the part million; default {_MANY:,}")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to this file")
     parser.add_argument(
-        "--against", type=Path, metavar="FILE", help="an earlier run's JSON; say what became worse by more than 10 %%"
+        "--against",
+        type=Path,
+        metavar="FILE",
+        help="an earlier run's JSON, such as tests/bench/release.json; say what became worse by more than 10 %%",
     )
+    parser.add_argument("--evidence", action="store_true", help="write the ratios into docs/evidence.md")
     parser.add_argument(
         "--state-kb",
         type=int,

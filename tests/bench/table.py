@@ -21,6 +21,8 @@ from tests.bench.measure import Sample
 from tests.bench.rows import Row
 
 _TOLERANCE = 0.1
+_BEGIN, _END = "<!-- bench: begin -->", "<!-- bench: end -->"
+_HEADS = ("| what | A | B | B/A | to floor | wanted | where |", "|---|---|---|---|---|---|---|")
 _NAMES = {"over_floor": "to floor", "growth": "B/A", "median": "median"}
 _PACKAGES = ("fastapi", "starlette", "uvicorn", "sqlalchemy", "aiosqlite", "orjson")
 
@@ -73,8 +75,39 @@ def print_table(console: Console, rows: Sequence[Row], sizes: Sequence[int]) -> 
 
 def write_json(file: Path, machine: dict[str, str], sizes: Sequence[int], rows: Sequence[Row]) -> None:
     """Write everything: min, median, max and number of every sample."""
-    document = {"machine": machine, "sizes": list(sizes), "rows": [_plain(row) for row in rows]}
+    document = {"machine": machine, "sizes": list(sizes), "rows": [plain(row) for row in rows]}
     file.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+
+
+def write_evidence(
+    document: Path, machine: Mapping[str, str], sizes: Sequence[int], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Write the rows that have a ratio or a bound into the table between the markers of a Markdown file.
+
+    `rows` are those of the JSON. A row that the table has is replaced, and others stay, because parts are run apart.
+    """
+    before, begin, rest = document.read_text().partition(_BEGIN)
+    old, end, after = rest.partition(_END)
+    if not end:
+        raise ValueError(f"{document} has no table between {_BEGIN} and {_END}")
+    lines = {line.split(" | ")[0]: line for line in old.splitlines() if line.startswith("| ") and " | " in line}
+    lines.pop(_HEADS[0].split(" | ")[0], None)
+    told = f"{machine['cores']} cores, load {machine['busy']}, A {sizes[0]:,}, B {sizes[1]:,}"
+    for row in rows:
+        if row["over_floor"] or row["growth"] or row["bound"]:
+            line = _write_line(row, told)
+            lines[line.split(" | ")[0]] = line
+    table = "\n".join([*_HEADS, *lines.values()])
+    document.write_text(f"{before}{begin}\n{table}\n{end}{after}")
+
+
+def _write_line(row: Mapping[str, Any], told: str) -> str:
+    samples = [_format(row[size]["median"] if row[size] else None) for size in ("small", "large")]
+    ratios = [_format(row[ratio]) for ratio in ("growth", "over_floor")]
+    met = {None: "", True: "", False: ": **missed**"}[row["met"]]
+    name = f"{row['name']}, {row['unit']}".removesuffix(", ")
+    cells = [name, *samples, *ratios, f"{row['bound'] or ''}{met}", told]
+    return f"| {' | '.join(cells)} |"
 
 
 def find_slower(rows: Sequence[Row], earlier: Mapping[str, Any]) -> list[str]:
@@ -86,7 +119,7 @@ def find_slower(rows: Sequence[Row], earlier: Mapping[str, Any]) -> list[str]:
     lines = []
     for row in rows:
         for what in ("over_floor", "growth", "median"):
-            old, new = _figure(before.get(row.name, {}), what), _figure(_plain(row), what)
+            old, new = _figure(before.get(row.name, {}), what), _figure(plain(row), what)
             if old and new:
                 worse = old / new if row.unit.startswith("1/") else new / old
                 if worse > 1 + _TOLERANCE:
@@ -108,7 +141,8 @@ def _figure(row: Mapping[str, Any], what: str) -> float | None:
     return sample["median"] if sample else None
 
 
-def _plain(row: Row) -> dict[str, Any]:
+def plain(row: Row) -> dict[str, Any]:
+    """Return a row as the JSON has it."""
     bound = {"bound": row.bound.text or None, "met": row.bound.met}
     samples: dict[str, Sample | None] = {"small": row.small, "large": row.large, "floor": row.floor}
     figures = {name: asdict(sample) if sample else None for name, sample in samples.items()}
