@@ -67,8 +67,13 @@ def _versions_sql() -> Sql:
 def _as_known(values: Sequence[Any]) -> KnownRow:
     key, generation, revision, signature, events_behind, searched_title, *columns, tags, preview, shared, body = values
     pairs = sorted((name, value) for name, value in orjson.loads(tags))
-    row = ConversationRow._make((*columns, tuple(pairs), preview, shared or b"", body or b""))
+    row = ConversationRow._make((*columns, tuple(pairs), preview, _as_bytes(shared), _as_bytes(body)))
     return KnownRow(key, generation, revision, signature, events_behind, searched_title, row)
+
+
+def _as_bytes(stored: bytes | str | None) -> bytes:
+    """Return a body as bytes, also of a damaged index that has it as text or not at all."""
+    return stored.encode() if isinstance(stored, str) else stored or b""
 
 
 def _asked_ids(ids: Sequence[ConversationId]) -> dict[str, object]:

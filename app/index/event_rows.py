@@ -8,6 +8,7 @@ from functools import cache, lru_cache
 import orjson
 from sqlalchemy import (
     ColumnElement,
+    ScalarSelect,
     and_,
     bindparam,
     delete,
@@ -65,6 +66,15 @@ def _conditions(names: Iterable[str]) -> list[ColumnElement[bool]]:
     return [HERE, event.c.unreadable.is_(None), *(clauses[name] for name in names)]
 
 
+def _last_with(same: Sequence[ColumnElement[bool]]) -> ScalarSelect[int]:
+    """Return the number up to which a log may have such events, so that no rows are read in vain after it."""
+    width: ColumnElement[int] = literal_column(str(log_blocks.BLOCK))
+    one: ColumnElement[int] = literal_column("1")
+    last = func.max(log_block.c.block) * width + width - one
+    unblocked: ColumnElement[int] = literal_column(str(log_blocks.ROWS_READ - 1))
+    return select(func.coalesce(last, unblocked)).where(_BLOCKS_HERE, *same).scalar_subquery()
+
+
 @lru_cache(maxsize=256)
 def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
     """Return the statement of a page of events. `names` are the filters that are set."""
@@ -72,6 +82,9 @@ def list_sql(order: EventOrder, names: tuple[str, ...], *, after: bool) -> Sql:
     there = tuple_(bindparam("after_seq"), bindparam("after_id"))
     descending = order is EventOrder.TIMESTAMP_DESC
     statement = select(event.c.seq, event.c.event_id).where(*_conditions(names))
+    same = [log_block.c[name] == bindparam(name) for name in names if name in ("kind", "source")]
+    if same:
+        statement = statement.where(event.c.seq <= _last_with(same))
     if after:
         statement = statement.where(here < there if descending else here > there)
     directions = (event.c.seq.desc(), event.c.event_id.desc()) if descending else (event.c.seq, event.c.event_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
@@ -17,6 +18,7 @@ from app.index.sqlite.database import Index
 from app.model.event import EventFacts, EventRow, LogChange
 from app.model.filters import EventFilter
 from app.model.ids import ConversationId, EventName
+from app.model.page import EventOrder
 from tests.builders import index_database, make_id
 from tests.index.builders import make_row, put
 from tests.index.plans import plan
@@ -223,3 +225,21 @@ def test_an_outline_reads_only_the_first_rows_of_a_log_and_its_blocks(database: 
         steps = plan(database, sql)
         assert [step for step in steps if " event " in step] == [f"SEARCH event USING INDEX {name} (conversation=?)"]
         assert not [step for step in steps if "TEMP B-TREE" in step]
+
+
+async def test_a_page_of_a_kind_ends_with_the_last_block_that_has_it(index: Index) -> None:
+    await put(index, make_row(1))
+    seqs = range(ROWS_READ + 4 * BLOCK)
+    rare = {5: "Early", ROWS_READ + BLOCK - 1: "Middle", seqs[-1]: "Late", ROWS_READ - 1: "Middle"}
+    rows = [EventRow(EventName(seq, f"event-{seq}"), EventFacts(rare.get(seq, "X"), "user", seq, None)) for seq in seqs]
+    await apply(index, LogChange(1, rows, []))
+    async with index.read() as connection:
+        for order in EventOrder:
+            for kind in ("Early", "Middle", "Late", "Never"):
+                found = await event_rows.list_events(connection, ONE, EventFilter(kind=kind), order, None, 9)
+                wanted = sorted(seq for seq, name in rare.items() if name == kind)
+                assert [name.seq for name in found] == (wanted if order is EventOrder.TIMESTAMP else wanted[::-1])
+    sql = event_rows.list_sql(EventOrder.TIMESTAMP, ("kind",), after=False)
+    with closing(sqlite3.connect(index.path)) as db:
+        steps = plan(db, sql)
+    assert "SEARCH event USING PRIMARY KEY (conversation=? AND seq<?)" in steps
