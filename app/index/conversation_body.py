@@ -43,9 +43,9 @@ def compose_info_body(body: bytes, shared: bytes | None, owner: str | None, chil
 
     `children` are the row's.
     """
-    body = join_bodies(body, shared)
     if not (owner or children):
-        return body[:-1] + _NOBODY
+        return b"".join((body[:-1], b",", shared[1:-1], _NOBODY)) if shared else body[:-1] + _NOBODY
+    body = join_bodies(body, shared)
     ids = children.split(",") if children else []
     more = {
         "owner": owner,

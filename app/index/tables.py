@@ -114,12 +114,12 @@ conversation = Table(
     sqlite_autoincrement=True,  # keys are never reused, so that late event rows cannot be added to another conversation
 )
 
+# with rowids: in a table without, a body of over a kilobyte would be on a page of its own
 shared_info = Table(
     "shared_info",
     metadata,
     Column("hash", LargeBinary, primary_key=True, comment="of the body"),
     Column("body", LargeBinary, nullable=False, comment="JSON of fields that several conversations have in common"),
-    sqlite_with_rowid=False,
 )
 
 conversation_info = Table(

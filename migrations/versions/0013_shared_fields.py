@@ -23,7 +23,6 @@ def upgrade() -> None:
         sa.Column("hash", sa.LargeBinary, nullable=False),
         sa.Column("body", sa.LargeBinary, nullable=False),
         sa.PrimaryKeyConstraint("hash", name="pk_shared_info"),
-        sqlite_with_rowid=False,
     )
     op.add_column("conversation_info", sa.Column("shared", sa.LargeBinary))
     op.create_index("ix_conversation_info_shared", "conversation_info", ["shared"])
