@@ -42,7 +42,7 @@ def test_what_became_worse_by_a_tenth_is_named(tmp_path: Path, before: Row, now:
     assert find_slower([now], orjson.loads((tmp_path / "before.json").read_bytes())) == told
 
 
-def test_evidence_keeps_the_rows_of_other_parts_and_replaces_those_that_were_measured(tmp_path: Path) -> None:
+def test_evidence_keeps_the_rows_that_were_not_measured_this_time(tmp_path: Path) -> None:
     document = tmp_path / "evidence.md"
     document.write_text("Before\n\n<!-- bench: begin -->\n<!-- bench: end -->\n\nAfter\n")
     machine = {"cores": "2", "busy": "0.5 before"}
