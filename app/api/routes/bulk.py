@@ -284,6 +284,8 @@ async def _find_selected(
     if request.filter is None:
         ids = list(dict.fromkeys(ConversationId(one) for one in request.ids or ()))
     else:
+        if store.index.building is not None:
+            await store.index.refresh_rebuilding()  # the build may have ended since the last refresh
         store.index.require_built()
         ids = await store.list_ids(request.filter.conversation_filter)
     found, expected = len(ids), request.expected_count
