@@ -23,7 +23,7 @@ from ..settings import LOOPBACK_HOSTS, Settings
 from ..store.admin.export_files import ExportFiles
 from ..store.follow.background import run_background
 from ..store.store import ConversationStore
-from . import errors, openapi
+from . import error_responses, openapi
 from .access.audit import Audit
 from .access.forwarded import ForwardedMiddleware
 from .access.key_files import KeyFiles, load_keys, load_read_keys
@@ -111,7 +111,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.metrics = app_metrics
     app.state.audit = audit
     app.state.started = time.monotonic()
-    errors.install(app)
+    error_responses.install(app)
     openapi.install(app, OPEN_PATHS)
     return app
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ..errors import ReadOnlyKey
 from .access.audit import READING_POSTS, SAFE_METHODS
 from .access.keys import Keys, read_given_key, require_full_key
-from .errors import error_response
+from .error_responses import error_response
 from .headers import API_KEY, join_header
 from .openapi import DOCS_PATHS
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import QueryTooSlow, StoreError
-from .errors import store_error_response
+from .error_responses import store_error_response
 from .headers import has_etag
 
 

@@ -25,7 +25,7 @@ from .. import logs, trail
 from ..errors import OutOfMemory, StoreError, is_out_of_memory
 from ..store.read.reader import StoreReader
 from .access.audit import Audit
-from .errors import error_response, store_error_response
+from .error_responses import error_response, store_error_response
 from .headers import BASE_PATH, INDEXED, REQUEST_ID, SECURITY_HEADERS, find_base_path, join_header
 from .metrics import Metrics
 

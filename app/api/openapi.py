@@ -22,7 +22,7 @@ from ..model.conversation import TITLE_MAX
 from ..model.facets import FacetKind
 from ..model.info import TAG_KEY, TAG_VALUE_MAX
 from ..model.validation import EVENT_ID, EVENT_KIND, SOURCES
-from .errors import ErrorBody
+from .error_responses import ErrorBody
 from .headers import API_KEY, find_base_path
 from .params import ID_SCHEMA
 

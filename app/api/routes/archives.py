@@ -24,7 +24,7 @@ from ...store.admin.archive_export import ExportReport, aiter_of, export, find_n
 from ...store.admin.archive_import import Action, import_conversations
 from ...store.write.backlog import find_warning
 from ...web.encoders import find_encoder
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..headers import has_etag
 from ..params import IdInPath, Store, WritableStore
 from ..responses import Warned

@@ -28,7 +28,7 @@ from ...store.read.index_reader import PAGE_MAX
 from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
 from ...web.encoders import find_encoder
-from ..errors import UNEXPECTED, ErrorBody, note_conflict
+from ..error_responses import UNEXPECTED, ErrorBody, note_conflict
 from ..params import AnyId, Store, WritableStore
 from ..query_filters import FilterQuery
 from ..responses import EraseAnswer, Warned, make_erase_answer

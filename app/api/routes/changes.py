@@ -15,7 +15,7 @@ from ...model.change_token import ChangeToken, ListChange, parse_change_token
 from ...model.ids import dashed
 from ...model.page import View
 from ...store.read.index_reader import PAGE_MAX
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import Limit, Store, ViewParameter
 from ..responses import ending_stream, json_response
 from ..streamed import EVENT_STREAM, EventStream, sent_event

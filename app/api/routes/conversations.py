@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from ...model.filters import Status
 from ...model.ids import ConversationId
 from ...model.info import RUNTIME_INFO
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..openapi import NewConversation
 from ..params import AnyId, IdInPath, IdToWrite, IncludeSkills, Store, WritableStore
 from ..responses import (

@@ -21,7 +21,7 @@ from ...model.ids import ConversationId, find_conversation_id
 from ...model.page import EventOrder
 from ...store.read.index_reader import PAGE_MAX
 from ...store.read.reader import StoreReader
-from ..errors import store_error_response
+from ..error_responses import store_error_response
 from ..responses import json_response
 from .event_pages import respond_with_page
 

@@ -29,7 +29,7 @@ from ...store.admin.erase import erase_event
 from ...store.read.event_reader import BegunWindow, EventReader
 from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.index_reader import PAGE_MAX
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..openapi import AnyEvent
 from ..params import IdInPath, IdToWrite, Limit, Moment, PageId, Store, WritableStore
 from ..responses import (

@@ -15,7 +15,7 @@ from ...store.admin.archive_export import aiter_of, find_named
 from ...store.admin.export_files import ExportFile, ExportFiles, Phase
 from ...web.encoders import find_encoder
 from ..access import audit
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import Store, get_writable_store
 from .bulk import ExportRequest, select_conversations
 

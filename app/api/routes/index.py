@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from ...model.times import format_us
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import Store, WritableStore
 
 router = APIRouter(prefix="/api/index", tags=["server"])

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from ...files.lease import TTL_S, Lease
 from ...model.ids import ConversationId
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import IdToWrite, WritableStore
 
 router = APIRouter(

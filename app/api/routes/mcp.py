@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ...mcp import extra
 from ...mcp import scope as scopes
 from ...store.read.reader import StoreReader
-from ..errors import error_response
+from ..error_responses import error_response
 from ..headers import find_base_path
 
 PATH = "/mcp"

@@ -12,7 +12,7 @@ from ...model.filters import Archived
 from ...model.ids import ConversationId
 from ...model.page import HitOrder
 from ...store.read.index_reader import PAGE_MAX
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import AnyId, Store
 from ..query_filters import SUBAGENTS, FilterQuery
 from ..responses import TextIndexed, json_response, set_text_indexed

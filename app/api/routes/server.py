@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 
 from ... import __version__
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import Store
 
 router = APIRouter(tags=["server"])

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ...settings import Settings
 from ..access.keys import Keys, Right, read_given_key
-from ..errors import ErrorBody, error_response
+from ..error_responses import ErrorBody, error_response
 from ..headers import API_KEY
 from ..sessions import spend_code
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from ...model.periods import Period
 from ...model.times import to_us
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import Moment, Store
 from ..query_filters import FilterQuery, split_names
 

@@ -15,7 +15,7 @@ from ... import trail
 from ...files.trash import list_older
 from ...model.ids import ConversationId, dashed
 from ...model.times import format_us, to_us
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..params import IdToWrite, Store, WritableStore
 from ..responses import written_response
 

@@ -14,7 +14,7 @@ from ...store.admin.doctor import examine_store
 from ...store.admin.findings import Finding, Level
 from ...store.admin.usage import By, StoreUsage, measure
 from ...store.read.reader import StoreReader
-from ..errors import ErrorBody
+from ..error_responses import ErrorBody
 from ..remembered import Remembered
 
 router = APIRouter(prefix="/api", tags=["server"], responses={503: {"model": ErrorBody}})

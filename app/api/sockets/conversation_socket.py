@@ -27,7 +27,7 @@ from ...store.store import ConversationStore
 from ...trail import Act
 from ..access.audit import Audit
 from ..access.keys import Keys, read_given_key, require_full_key
-from ..errors import STATUS_OF, note_conflict
+from ..error_responses import STATUS_OF, note_conflict
 from ..streamed import run_until_one_ends
 
 log = logging.getLogger(__name__)

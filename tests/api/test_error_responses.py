@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app import Settings, errors
-from app.api.errors import STATUS_OF
+from app.api.error_responses import STATUS_OF
 from app.errors import StoreError
 from app.model.filters import ConversationFilter, EventFilter, digest
 from app.model.page import Cursor, EventOrder, SortOrder, encode_token
