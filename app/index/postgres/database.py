@@ -60,6 +60,9 @@ class Index(engine.Index):
         self._writer = Writer(server)
         self._watch = PostgresReadConnection(server)
         self._watch_lock = asyncio.Lock()
+        self._state: str | None = None
+        """The answer to the last of the questions that `_asked` counts."""
+        self._asked = 0
         self._duties = Duties(server)
         self._hosts = PostgresHosts(server)
         self._started_us = 0
@@ -186,15 +189,20 @@ class Index(engine.Index):
         _make_directory(self._root)
 
     async def find_state(self) -> str | None:
-        """Return a text that differs after every change, or None if it is unknown. It is asked, never remembered."""
+        """Return a text that differs after every change, or None if it is unknown. It is asked, never remembered.
+
+        Those that come while a question is under way share the next one, which sees all that was committed before.
+        """
         if self._absence is not None or not self._started_us:
             return None
-        try:
-            async with self._watch_lock:
-                row = await self._watch.fetch_one(_STATE)
-        except IndexUnusable:
-            return None
-        return None if row is None else str(row[0])
+        before = self._asked
+        async with self._watch_lock:
+            if self._asked == before:
+                self._state, self._asked = None, before + 1
+                with suppress(IndexUnusable):
+                    row = await self._watch.fetch_one(_STATE)
+                    self._state = None if row is None else str(row[0])
+            return self._state
 
     def _transact(
         self, work: Callable[[WriteConnection], T], asked_at: float, *, durable: bool, read_from: Identity | None
