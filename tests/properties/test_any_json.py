@@ -88,6 +88,7 @@ class Others(NamedTuple):
         self.runner.run(self.store.sync())
         after = rows_of_conversations(path)
         others = {name: [row for row in rows if row[0] != make_id(4)] for name, rows in after.items()}
+        others["shared_info"] = [row for row in after["shared_info"] if row in before["shared_info"]]
         listed = self.runner.run(self.store.list_conversations()).items
         return [row[0] for row in after["conversation"]], before, others, len(listed)
 
