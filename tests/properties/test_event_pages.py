@@ -30,7 +30,8 @@ FILTERS = st.builds(
     timestamp_lt_us=st.none() | st.integers(2, 5),
 )
 NAMES = st.builds(EventName, st.integers(0, 9), st.sampled_from(["a", "b"]))
-FACTS = st.builds(EventFacts, KINDS, SOURCES, st.none() | st.integers(0, 5), st.none())
+SMALL = st.none() | st.integers(0, 5)
+FACTS = st.builds(EventFacts, KINDS, SOURCES, SMALL, st.none(), number=SMALL)
 ROWS = st.tuples(FACTS, st.sampled_from([None, None, "torn"]))
 LOGS = st.dictionaries(NAMES, ROWS).map(lambda log: {name: EventRow(name, *row) for name, row in log.items()})
 PAGES_MAX = 60
