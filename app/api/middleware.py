@@ -336,7 +336,11 @@ class BodyLimitMiddleware:
                 await send(message)
 
         if not refused:
-            await self._app(scope, receive_limited, send_unless_refused)
+            try:
+                await self._app(scope, receive_limited, send_unless_refused)
+            except ClientDisconnect:
+                if not refused:
+                    raise
         if not refused:
             return
         detail = f"the body is larger than {self._max_bytes:,} bytes; send several smaller requests"

@@ -386,20 +386,21 @@ def delete_messages(index: WriteConnection, keys: Sequence[int]) -> None:
     index.execute_many(_delete_all_sql(), parameters)
 
 
-_HOLDER = "SELECT conversation FROM message WHERE {} UNION SELECT conversation FROM conversation_info WHERE {}"
-_HOLDER_SQL = "SELECT uuid FROM conversation WHERE id IN ({}) LIMIT 1"
+_HOLDER = (
+    "SELECT uuid FROM conversation WHERE id IN (SELECT conversation FROM message WHERE {}"
+    " UNION SELECT conversation FROM conversation_info WHERE {}"
+    " UNION SELECT conversation FROM conversation_info WHERE shared IN (SELECT hash FROM shared_info WHERE {})) LIMIT 1"
+)
+_HAS_PART = ("instr(text || tool_text, :part)", "instr(body, CAST(:part AS BLOB))")
+_HAS_PART_POSTGRES = ("strpos(text || tool_text, :part) > 0", "position(convert_to(:part, 'UTF8') IN body) > 0")
 _FIND_HOLDER = paired(
-    text(_HOLDER_SQL.format(_HOLDER.format("instr(text || tool_text, :part)", "instr(body, CAST(:part AS BLOB))"))),
-    text(
-        _HOLDER_SQL.format(
-            _HOLDER.format("strpos(text || tool_text, :part) > 0", "position(convert_to(:part, 'UTF8') IN body) > 0")
-        )
-    ),
+    text(_HOLDER.format(*_HAS_PART, _HAS_PART[1])),
+    text(_HOLDER.format(*_HAS_PART_POSTGRES, _HAS_PART_POSTGRES[1])),
 )
 
 
 def find_holder(index: WriteConnection, part: str) -> str | None:
-    """Return a conversation whose texts or body contain `part`, or None. This reads all of them."""
+    """Return a conversation whose texts, body or shared fields contain `part`, or None. This reads all of them."""
     rows = index.fetch_all(_FIND_HOLDER, {"part": part})
     return rows[0][0] if rows else None
 

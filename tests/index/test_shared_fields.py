@@ -6,7 +6,7 @@ from functools import partial
 
 import orjson
 
-from app.index import conversation_lookup, conversation_rows, shared_fields
+from app.index import conversation_lookup, conversation_rows, messages, shared_fields
 from app.index.connections import WriteConnection
 from app.index.dialect import Sql
 from app.index.engine import Index
@@ -44,6 +44,12 @@ async def test_fields_that_no_conversation_uses_any_more_are_gone(index: Index) 
     assert await stored(index) == ["four", "one"]
     await index.write(lambda connection: conversation_rows.delete_many(connection, [make_id(1), make_id(4)]))
     assert await stored(index) == ["one"]
+
+
+async def test_a_text_in_shared_fields_has_a_holder(index: Index) -> None:
+    await index.write(lambda connection: conversation_rows.upsert_many(connection, [with_model(1, "said-here")]))
+    assert await index.write(partial(messages.find_holder, part="said-here")) == make_id(1)
+    assert await index.write(partial(messages.find_holder, part="said-nowhere")) is None
 
 
 async def test_a_body_that_has_all_fields_is_listed_as_it_is_until_it_is_written_again(index: Index) -> None:

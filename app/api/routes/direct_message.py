@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import orjson
 from fastapi.routing import APIRoute
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.routing import BaseRoute, Match
 from starlette.types import Message, Receive, Scope, Send
 
@@ -47,10 +47,7 @@ class DirectMessages(BaseRoute):
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Append the message, or pass the request on."""
-        try:
-            body = await Request(scope, receive).body()
-        except ClientDisconnect:
-            return  # `BodyLimitMiddleware` answers, if it refused the body
+        body = await Request(scope, receive).body()
         try:
             conversation_id = parse_conversation_id(scope["path_params"]["conversation_id"], exact=True)
             message = MessageRequest.model_validate(orjson.loads(body))

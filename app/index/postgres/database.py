@@ -44,6 +44,9 @@ _WORDLESS = Sql(
 )
 _TEXTS = Sql("SELECT id, text, tool_text FROM message WHERE id > :after ORDER BY id LIMIT 1000", {})
 _CLEAR_WORDS = Sql("DELETE FROM message_words", {})
+_ERASED_FROM = (
+    "message_words", "message", "event", "edit", "conversation_info", "shared_info", "conversation",
+)  # fmt: skip
 _TOKEN = "store-id"  # noqa: S105 - a name of a file
 
 
@@ -266,7 +269,7 @@ class Index(engine.Index):
     def _purge(self) -> None:
         with self._queue.turn(self._queue.ask()):
             try:
-                self._writer.vacuum(("message_words", "message", "event", "edit", "conversation_info", "conversation"))
+                self._writer.vacuum(_ERASED_FROM)
             except ERRORS as error:
                 raise explain(error, self.name) from error
 

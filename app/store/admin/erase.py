@@ -28,6 +28,7 @@ from .export_files import EXPORTS, remove_exports
 _NEEDLES_MAX = 300
 _find_plain = re.compile(r"[A-Za-z0-9 ,.:;_/()=+-]{20,64}").search
 _SHORT_BYTES = 12
+_MAY_REMAIN = "the files are erased, but the index may still have their texts"
 _REST = "`convstore index rebuild` removes the rest"
 
 
@@ -89,8 +90,12 @@ async def erase_conversations(
         held = [root / trash.TRASH / entry.name for entry in found] + ([root / directory] if directory else [])
         needles |= await asyncio.to_thread(_choose_needles, held)
         if directory is not None:
-            warning = (await store.delete(one, permanent=True, force=force)).warning or warning
+            late = (await store.delete(one, permanent=True, force=force)).warning
+            warning = f"{_MAY_REMAIN}: {late}. {_REST}" if late else warning
         for entry in found:
+            await asyncio.to_thread(trash.remove, root, entry)
+    for one, entries in (await _list_deleted(root)).items():  # moved to the trash meanwhile
+        for entry in entries if one in ids else []:
             await asyncio.to_thread(trash.remove, root, entry)
     return await _purge(store, ids, forks, _spread(needles), places, warning)
 
@@ -128,10 +133,10 @@ async def erase_event(
     instance = await store.close_conversation(conversation_id)
     directory = await get_directory(store.context, conversation_id)
     root = store.context.root
+    forks = await _list_forks(store, conversation_id)
     write = partial(event_erasure.erase_event, root, directory, instance, event_id, force=force)
     texts = await asyncio.to_thread(write)
     done = await store.rewrite_rows(ConversationDir(directory, conversation_id))
-    forks = await _list_forks(store, conversation_id)
     needles = dict.fromkeys(filter(None, map(_choose_needle, texts)))
     return await _purge(store, [conversation_id], forks, _spread(needles), [root / directory, *places], done.warning)
 
@@ -175,7 +180,7 @@ async def _purge(
     try:
         log_empty = await index.purge()
     except (IndexBusy, IndexUnusable) as error:
-        warning = f"the files are erased, but the index may still have their texts: {error}. {_REST}"
+        warning = f"{_MAY_REMAIN}: {error}. {_REST}"
     beside = index.list_files()
     paths = [*beside, str(store.context.root / trash.TRASH), *map(str, places)]
     found = await asyncio.to_thread(_search, paths, [needle.encode(errors="replace") for needle in needles])

@@ -1,4 +1,7 @@
-"""The settings that an index was built with, its derivation: the program's version, the time zone, and tools."""
+"""The settings that the rows of an index were made with: the program's version, the time zone, and tools.
+
+The index stores them as one text, its derivation.
+"""
 
 from __future__ import annotations
 

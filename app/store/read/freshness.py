@@ -1,9 +1,9 @@
 """Freshness: before a conversation is read, its rows are brought up to date with its files.
 
-If nothing changed, this costs a few stats and opens no file, even while this store appends to the conversation. It is
-single-flight: simultaneous requests for a conversation share one check. A request that arrives during a check shares
-the next one, which reads the files only if they changed. No request waits for another conversation. A conversation that
-is not being read uses no memory.
+If nothing changed, this costs a few stats and opens no file, even while this store appends to the conversation. If
+something changed, the check is single-flight: simultaneous requests for a conversation share one. A request that
+arrives during a check shares the next one, which reads the files only if they changed. No request waits for another
+conversation. A conversation that is not being read uses no memory.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ from .lookup import find_directory
 log = logging.getLogger(__name__)
 
 _SLOW_S = 0.05
+"""A look at files is slow if it takes longer."""
 _REST_S = 1.0
-"""After a look at files that took so long in the event loop's thread, other threads look for so long."""
+"""For so long after a slow look, the event loop's thread looks at no files; other threads do."""
 
 
 class Freshness:

@@ -349,8 +349,9 @@ class ConversationWriter:
         elif isinstance(commit.error, OwnershipLost):
             self.lost = True
         elif not isinstance(commit.error, IndexBusy | IndexUnusable):
+            log.error("conversation %s is written; its files will be read for its rows", self.id, exc_info=commit.error)
             self.behind = True
-            raise commit.error
+            return written, None
         return written, commit.error
 
     def _write_in_thread(self, change: Edit, begun: _BegunWrite) -> None:
@@ -361,16 +362,16 @@ class ConversationWriter:
             self._unsaved = True
             if not (written.reread or self.behind):
                 begun.commit = self._next_commit(written.signature, written.events)
-        except BaseException as error:  # noqa: BLE001 - the task that waits must get the error, whatever it is
-            self.lost = self.lost or isinstance(error, OwnershipLost | ConversationNotFound)
-            begun.written = error
-        try:
-            if begun.commit is not None:
                 self._commits.hand_over(begun.commit, begun.done)
-        except BaseException as error:  # noqa: BLE001 - as above
-            begun.written, begun.commit, self.behind = error, None, True
-        if begun.commit is None:
-            tell([begun.done])
+                return
+        except BaseException as error:
+            if begun.written is None:
+                self.lost = self.lost or isinstance(error, OwnershipLost | ConversationNotFound)
+                begun.written = error
+            else:
+                log.exception("conversation %s is written; its files will be read for its rows", self.id)
+                begun.commit, self.behind = None, True
+        tell([begun.done])
 
     async def _write_in_turn(self, change: Edit) -> Written:
         return await self._finish(change, self._begin(change))

@@ -81,12 +81,16 @@ class GroupCommit:
     def commit(self, commit: Commit) -> None:
         """Write a commit to the index, in this thread or in another writer's, and return when it is committed.
 
+        This thread writes no later commits, because its caller holds the turn of a conversation.
+
         Raises:
             OwnershipLost: a later owner has already written the conversation's rows; this commit is not written.
             IndexBusy, IndexUnusable: the index cannot be written to; the rows are read from the files later.
         """
         done = threading.Event()
-        self.hand_over(commit, done)
+        if self._enqueue(commit, done):
+            self._write_batch()
+            threading.Thread(target=self.write_waiting).start()
         done.wait()
         if commit.error is not None:
             raise commit.error
@@ -97,39 +101,36 @@ class GroupCommit:
         The waiter is told when the commit is done; it then has its error, if any. Commits of one conversation keep
         their order.
         """
+        if self._enqueue(commit, waiter):
+            self.write_waiting()
+
+    def _enqueue(self, commit: Commit, waiter: Waiter) -> bool:
+        """Add a commit to those that wait. Return whether this thread must write them, because no other does."""
         with self._lock:
             self._waiting.append((commit, waiter))
-            if self._running:
-                return
-            self._running = True
-        self.write_waiting()
+            is_first, self._running = not self._running, True
+            return is_first
 
     def write_waiting(self) -> None:
         """Write the commits that wait, and those that come meanwhile. `_running` is set, for this thread."""
-        try:
-            while batch := self._take():
-                self._write([commit for commit, _ in batch])
-                tell([waiter for _, waiter in batch])
-        except BaseException:  # such as a lack of memory: the next commit must not wait for this thread
-            with self._lock:
-                self._running = False
-            raise
+        while self._write_batch():
+            pass
 
-    def _take(self) -> list[tuple[Commit, Waiter]]:
+    def _write_batch(self) -> bool:
+        """Write the commits that wait, and tell who waits for them. Return whether there were any."""
         with self._lock:
             batch, self._waiting = self._waiting, []
             self._running = bool(batch)
-            return batch
-
-    def _write(self, batch: list[Commit]) -> None:
         try:
-            left = self._index.write_in_thread(partial(_apply, batch=batch))
+            if batch:
+                left = self._index.write_in_thread(partial(_apply, batch=[commit for commit, _ in batch]))
+                for commit, _ in batch:
+                    commit.known = left.get(commit.id)
         except BaseException as error:  # noqa: BLE001 - each waiting writer must get the error, whatever it is
-            for commit in batch:
+            for commit, _ in batch:
                 commit.error = error
-        else:
-            for commit in batch:
-                commit.known = left.get(commit.id)
+        tell([waiter for _, waiter in batch])
+        return bool(batch)
 
 
 def tell(waiters: Sequence[Waiter]) -> None:

@@ -44,7 +44,7 @@ _SETTLED_S = 2.1
 _LAST_WRITES_S = 2.0
 """The seconds in which the running writes of a conversation that another host wants may finish."""
 _THREADS = 16
-"""The maximum number of writes at once, and so of writes that share a commit: each waits in its own thread."""
+"""The maximum number of writes at once."""
 
 
 class PoolKey(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +59,31 @@ async def test_both_ways_write_and_count_alike(client: httpx.AsyncClient, root: 
 
 def _without_names(event: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in event.items() if name not in ("id", "timestamp", "parent_id")}
+
+
+@pytest.mark.parametrize("headers", [DIRECT, BY_FASTAPI])
+async def test_a_message_whose_client_left_is_not_counted_as_done(
+    client: httpx.AsyncClient, headers: dict[str, str]
+) -> None:
+    received: Iterator[dict[str, Any]] = iter(
+        [{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}]
+    )
+
+    async def receive() -> dict[str, Any]:
+        return next(received)
+
+    async def send(_: object) -> None:
+        pass
+
+    given = [(name.lower().encode(), value.encode()) for name, value in {"Host": "localhost", **headers}.items()]
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
+        "path": ONE, "raw_path": ONE.encode(), "query_string": b"", "root_path": "", "headers": given,
+        "client": ("127.0.0.1", 1), "server": ("localhost", 80),
+    }  # fmt: skip
+    transport = client._transport
+    assert isinstance(transport, httpx.ASGITransport)
+    await transport.app(scope, receive, send)
+    metrics = (await client.get("/metrics")).text
+    label = 'convstore_requests_total{method="POST",route="/api/conversations/{conversation_id}/events",status="4'
+    assert any(line.startswith(label) for line in metrics.splitlines())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.model.ids import ConversationId
-from app.store.write.group_commit import GroupCommit
+from app.store.write import conversation_writer, group_commit
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import StoreOpener
 from tests.store.helpers import is_rebuilt_equal
@@ -92,19 +93,60 @@ async def test_a_cancelled_write_that_fails_leaves_one_line_in_the_log(
     assert record.exc_info is None
 
 
-async def test_after_a_lack_of_memory_the_next_write_is_committed(
-    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["_apply", "_find_refusal"])
+async def test_a_lack_of_memory_for_rows_fails_no_write_and_stops_no_later_one(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
     make_conversation(root)
     async with open_store(root) as store, store.writer(ConversationId(make_id(1))) as conversation:
         await conversation.append(make_event(2))
         with monkeypatch.context() as lacking:
-            lacking.setattr(GroupCommit, "_write", lack_memory)
-            with pytest.raises(MemoryError):
-                await conversation.append(make_event(3))
+            lacking.setattr(group_commit, place, lack_memory)
+            assert (await conversation.append(make_event(3))).seq == 3
         assert (await conversation.append(make_event(4))).seq == 4
         assert await is_rebuilt_equal(store)
 
 
-def lack_memory(*_: object) -> None:
+async def test_a_lack_of_memory_for_a_row_fails_no_write_whose_files_stand(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store, store.writer(ConversationId(make_id(1))) as conversation:
+        with monkeypatch.context() as lacking:
+            lacking.setattr(conversation_writer, "fold_next", lack_memory)
+            assert (await conversation.append(make_event(2))).seq == 2
+        assert await is_rebuilt_equal(store)
+
+
+async def test_a_thread_that_waits_for_its_commit_writes_no_later_ones(root: Path, open_store: StoreOpener) -> None:
+    for number in MANY:
+        make_conversation(root, number)
+    async with open_store(root) as store:
+        commits = store._writers._commits
+        writers: set[int] = set()
+        write_batch = commits._write_batch
+
+        def note_and_write() -> bool:
+            writers.add(threading.get_ident())
+            return write_batch()
+
+        async with store.writer(ConversationId(make_id(1))) as conversation:
+            await conversation.append(make_event(2))
+            later = conversation._next_commit(b"", [])
+            commits._write_batch = note_and_write  # type: ignore[method-assign]
+            callers: list[int] = []
+
+            def commit() -> None:
+                commits.commit(later)
+                callers.append(threading.get_ident())
+
+            await asyncio.to_thread(commit)
+            async with asyncio.timeout(30):
+                while commits._running:
+                    await asyncio.sleep(0.01)
+        assert len(writers) == 2
+        assert {*callers} < writers
+
+
+def lack_memory(*_: object, **__: object) -> None:
     raise MemoryError
