@@ -15,10 +15,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 run: .venv/run $(if $(filter .sample/conversations,$(DIR)),.sample/conversations)
 	@trap : INT; $(BIN)/convstore serve "$(DIR)" --port $(PORT) || [ $$? -eq 130 ]  # Ctrl-C is no error
 
-# So many processes run the tests; WORKERS=0 for one, which shows what a test prints (PYTEST=-s). Fast tests wait often,
-# so that three processes keep two processors busy; long ones have processes of their own.
-WORKERS ?= 2
-test: WORKERS = 3
+# So many processes run the tests; WORKERS=0 for one, which shows what a test prints (PYTEST=-s). Tests wait often, so that
+# three processes keep two processors busy.
+WORKERS ?= 3
 TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 # All tests but the long ones, or what PYTEST names, whole: PYTEST=tests/faults.
 test: .venv/dev
