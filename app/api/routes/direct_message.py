@@ -1,4 +1,4 @@
-"""A fast path for the request that agents repeat most: a message to append.
+"""A direct way for the request that agents repeat most: a message to append.
 
 FastAPI looks through a hundred routes, solves parameters, and checks the request and the answer. `DirectMessages` does
 the same for a request in the usual form. Any other one, and one that is invalid, goes to the FastAPI route, which also

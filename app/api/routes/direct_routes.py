@@ -1,4 +1,4 @@
-"""A short way for two GETs of one conversation that clients repeat: the conversation, and a page of its events.
+"""A direct way for two GETs of one conversation that clients repeat: the conversation, and a page of its events.
 
 FastAPI takes longer to match the route and to resolve its parameters than the answer takes. So a plain request goes
 directly to the store. A request with another parameter, or with an unusual value, goes to the FastAPI route, which also
