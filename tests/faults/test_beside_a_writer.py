@@ -154,6 +154,7 @@ async def test_who_asks_after_an_append_gets_it_also_while_others_ask_all_the_ti
         async def ask() -> None:
             while True:
                 await store.get_conversation(ONE)
+                await asyncio.sleep(0)  # an answer from memory does not wait for anything, so others would never run
 
         asking = [tasks.create_task(ask()) for _ in range(3)]
         with second_process(ASKED, root, 50) as other:
