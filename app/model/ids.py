@@ -45,10 +45,10 @@ def find_conversation_id(text: str) -> ConversationId | None:
 def strip_pasted(text: str) -> str:
     """Return a pasted id, or the beginning of one, without the characters that are often around it.
 
-    These are white space, quotes, braces, `urn:uuid:`, and the slash at the end of a directory's name.
+    These are white space, quotes, braces, angle brackets, `urn:uuid:`, and the slash at the end of a directory's name.
     """
     bare = text.strip()
-    for opening, closing in (("{", "}"), ('"', '"'), ("'", "'")):
+    for opening, closing in (("{", "}"), ("<", ">"), ('"', '"'), ("'", "'")):
         if bare.startswith(opening) and bare.endswith(closing):
             bare = bare[1:-1].strip()
     return bare.removeprefix("urn:uuid:").removesuffix("/")

@@ -28,7 +28,8 @@ def test_an_id_is_read_in_every_spelling(text: str) -> None:
     assert parse_conversation_id(text) == HEX
 
 
-PASTED = [f"{HEX}\n", f" {HEX}\t", f"{{{DASHED}}}", f"urn:uuid:{DASHED}", f"{HEX}/", f'"{DASHED}"', f"'{HEX}/'"]
+AROUND = ("{}\n", " {}\t", "{{{}}}", "<{}>", "urn:uuid:{}", "{}/", '"{}"', "'{}/'")
+PASTED = [around.format(one) for around in AROUND for one in (HEX, DASHED)]
 
 
 @pytest.mark.parametrize("text", PASTED)

@@ -38,7 +38,7 @@ class JsonLinesSource:
         meter = Meter(self.name, self._limits)
         try:
             with self._path.open("rb") as file:
-                while line := self._next_beginning(file):
+                while line := self._next_filled(file):
                     conversation_id = self._begun(line)
                     files = check_files(self.name, self._files(file, line, conversation_id, meter), meter)
                     yield Incoming(conversation_id, files)
@@ -59,8 +59,8 @@ class JsonLinesSource:
             line[:-2] + b"\n" if line.endswith(b"\r\n") else line
         )  # as it was exported: an editor may have changed the end of the line
 
-    def _next_beginning(self, file: BinaryIO) -> bytes:
-        """Return the next line that is not blank, because an editor may have added blank lines after a conversation."""
+    def _next_filled(self, file: BinaryIO) -> bytes:
+        """Return the next line that is not blank, because an editor may have added blank lines."""
         while (line := self._next(file)) and not line.strip():
             pass
         return line
@@ -81,7 +81,7 @@ class JsonLinesSource:
     ) -> Iterator[ArchiveFile]:
         """Yield the files of a conversation, starting after its first line and consuming its last line."""
         digest, lines, next_seq = sha256(first), 1, 0
-        while line := self._next(file):
+        while line := self._next_filled(file):
             value = self._parse(line)
             if value.get(MARK) == "end":
                 self._require_whole(value, conversation_id, lines, digest.hexdigest())

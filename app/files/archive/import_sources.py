@@ -26,7 +26,8 @@ CORE = (layout.META, layout.STATE)
 DEPTH_MAX = 8
 """The maximum number of directories above a conversation's directory. Deeper ones are not searched."""
 
-_OWN = frozenset({TRASH, OWN_DIRECTORY})
+_OTHER = frozenset({TRASH, OWN_DIRECTORY, "__MACOSX"})
+"""Directories that hold no conversations of a store. macOS puts its notes on each packed file into `__MACOSX`."""
 
 
 class Incoming(NamedTuple):
@@ -144,7 +145,7 @@ def is_stored(directories: Iterable[str]) -> bool:
     `directories` are the names on the path to a conversation's directory, with that one as the last.
     """
     names = list(directories)
-    return _OWN.isdisjoint(names) and not (names and names[-1].startswith("."))
+    return _OTHER.isdisjoint(names) and not (names and names[-1].startswith("."))
 
 
 class DirectorySource:
@@ -196,7 +197,7 @@ def _list_stores(path: Path, depth: int) -> Iterator[Path]:
     if depth:
         for entry in sorted(path.iterdir()):
             if (
-                entry.name not in _OWN
+                entry.name not in _OTHER
                 and not find_conversation_id(entry.name)
                 and layout.is_directory(path, entry.name)
             ):

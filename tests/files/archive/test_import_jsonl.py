@@ -51,7 +51,7 @@ def test_the_bytes_of_each_file_are_those_that_were_written(tmp_path: Path) -> N
 def test_what_an_editor_adds_is_no_part_of_it(tmp_path: Path, before: bytes, ending: bytes, blank: bytes) -> None:
     one = conversation_line(make_id(1)) + file_line_of(ArchiveFile("meta.json", b'{"a": 1}'), 0)
     one += end_line(make_id(1), 2, sha256(one).hexdigest())
-    raw = before + one.replace(b"\n", ending) + blank
+    raw = before + one.replace(b"\n", ending + blank) + blank
     assert read(tmp_path / "a.jsonl", raw + raw + blank) == {make_id(1): [ArchiveFile("meta.json", b'{"a": 1}')]}
 
 

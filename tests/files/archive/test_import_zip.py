@@ -37,6 +37,7 @@ def test_the_trash_of_a_zipped_store_stays_out(tmp_path: Path, above: str) -> No
         *good_entries(prefix=f"{above}.trash/{one}.1795883164361911.ff138b0e/"),
         *good_entries(other, prefix=f"{above}.trash/{other}.1795883164361911.ff138b0e/"),
         *good_entries(other, prefix=f"{above}.trash/{other}/"),
+        *good_entries(prefix=f"{above}__MACOSX/{one}/"),
         *good_entries(other, prefix=f"{above}.convstore/import-x/{other}/"),
         *good_entries(other, prefix=f"{above}.import-{other}-0123456789abcdef0123456789abcdef/"),
     ]
