@@ -48,6 +48,9 @@ class Reads(Protocol):
 class ReadConnection(Reads, Protocol):
     """A connection that cannot write."""
 
+    async def guess_rows(self, sql: Sql, params: Params = NO_PARAMS) -> int | None:
+        """Return how many rows the database expects of a SELECT, without running it, or None if it does not guess."""
+
     def snapshot(self) -> AbstractAsyncContextManager[None]:
         """Show one state of the index to all statements in the block, even if it is changed or replaced meanwhile."""
 

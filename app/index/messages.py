@@ -24,7 +24,6 @@ from sqlalchemy import (
     Select,
     bindparam,
     delete,
-    exists,
     func,
     insert,
     literal_column,
@@ -105,22 +104,50 @@ def parameters_of(question: Question, look_in: LookIn) -> Mapping[str, object]:
     return {"match": match, "tsquery": question.tsquery_in(_WEIGHTS[look_in])}
 
 
-def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Sql:
-    """Return the statement for the newest matching messages of conversations under these conditions.
+class NewestMatches(NamedTuple):
+    """The statements for the newest matching messages of conversations under some conditions.
 
-    Its parameters are those of `parameters_of`, the largest id `newest`, the smallest id `oldest`, and the limit
+    `gathered` finds all matches and then the newest of them; SQLite needs no other. In PostgreSQL, `walked` goes
+    through the messages from the newest on until it has enough, which takes less if many match; `matching` are all
+    matches, whose number PostgreSQL guesses.
+    """
+
+    gathered: Sql
+    walked: Sql
+    matching: Sql
+
+
+_WALKED_SHARE = 20
+"""The messages are walked if one in so many matches. Then 100,000 are read at most for the newest 5,000."""
+
+
+def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> NewestMatches:
+    """Return the statements for the newest matching messages of conversations under these conditions.
+
+    Their parameters are those of `parameters_of`, the largest id `newest`, the smallest id `oldest`, and the limit
     `most`. Its rows are (id, key of the conversation, seq, what was said, what a tool did).
     """
     where, constants = _admitted(conditions)
-    return Sql(
+    gathered = Sql(
         "SELECT message.id, message.conversation, message.seq, message.text, message.tool_text FROM message"  # noqa: S608
         " WHERE message.id IN ("
         "SELECT message_fts.rowid FROM message_fts WHERE message_fts MATCH :match"
         f" AND message_fts.rowid <= :newest AND message_fts.rowid >= :oldest{where}"
         " ORDER BY message_fts.rowid DESC LIMIT :most) ORDER BY message.id DESC",
         constants,
-        _newest_matches(conditions),
+        _texts_of(_gathered(conditions)),
     )
+    return NewestMatches(gathered, _of_postgres(_texts_of(_walked(conditions))), _of_postgres(_all_matches(conditions)))
+
+
+async def fetch_newest(
+    index: ReadConnection, matches: NewestMatches, parameters: Mapping[str, object]
+) -> list[tuple[Any, ...]]:
+    """Return the newest matching messages, by the statement that reads least as far as the database knows."""
+    found = await index.guess_rows(matches.matching, parameters)
+    if found is not None and found * _WALKED_SHARE >= (await index.guess_rows(_all_messages(), parameters) or 0):
+        return await index.fetch_all(matches.walked, parameters)
+    return await index.fetch_all(matches.gathered, parameters)
 
 
 def count_newest(conditions: Sequence[ColumnElement[bool]]) -> Sql:
@@ -146,25 +173,68 @@ def _admitted(conditions: Sequence[ColumnElement[bool]]) -> tuple[str, Mapping[s
 def _found(conditions: Sequence[ColumnElement[bool]], *within: ColumnElement[bool]) -> Select[Any]:
     """Return PostgreSQL's SELECT of the ids of the matches in conversations under these conditions."""
     found = _matching(*within).cte("found").prefix_with("MATERIALIZED")
-    admitted = select(found.c.id)
-    if conditions:
-        admitted = admitted.where(exists().where(conversation.c.id == _key_of(found.c.id), *conditions))
-    return admitted
+    return select(found.c.id).where(*_admitting(found.c.id, conditions))
 
 
-def _newest_matches(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
-    """Return the same statement for PostgreSQL.
+def _admitting(message_id: ColumnElement[int], conditions: Sequence[ColumnElement[bool]]) -> list[ColumnElement[bool]]:
+    """Return PostgreSQL's condition that the conversation of a message is under these conditions.
 
-    The matches are found first, because its planner may otherwise look at all messages for a rare word.
+    OFFSET 0 makes it look up the conversation of each match. Otherwise it may read all conversations for a few matches.
     """
-    within = message_words.c.id.between(bindparam("oldest"), bindparam("newest"))
-    found = _found(conditions, within)
-    newest = found.order_by(found.selected_columns.id.desc()).limit(bindparam("most"))
-    columns = message.c
+    if not conditions:
+        return []
+    here = select(conversation.c.id).where(conversation.c.id == _key_of(message_id), *conditions)
+    return [here.offset(literal_column("0")).exists()]
+
+
+_WITHIN = message_words.c.id.between(bindparam("oldest"), bindparam("newest"))
+
+
+@cache
+def _all_messages() -> Sql:
+    return _of_postgres(select(message_words.c.id).where(_WITHIN))
+
+
+def _of_postgres(statement: Select[Any]) -> Sql:
+    """Return a statement that SQLite never runs."""
+    return Sql("", {}, statement)
+
+
+def _all_matches(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Return PostgreSQL's SELECT of the matches in conversations under these conditions, whose rows it guesses."""
+    matching = _matching(_WITHIN)
+    return matching.where(conversation.c.id == _key_of(message_words.c.id), *conditions) if conditions else matching
+
+
+def _gathered(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Return PostgreSQL's SELECT of the ids of the newest matches, which finds all matches first.
+
+    Its planner might otherwise look at all messages for a rare word.
+    """
+    found = _found(conditions, _WITHIN)
+    return found.order_by(found.selected_columns.id.desc()).limit(bindparam("most"))
+
+
+def _walked(conditions: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """Return PostgreSQL's SELECT of the ids of the newest matches, which looks at one message after another.
+
+    For a condition that IS TRUE, PostgreSQL uses no index of words.
+    """
+    matches: Any = text("(message_words.words @@ CAST(:tsquery AS TSQUERY)) IS TRUE")
+    walked = select(message_words.c.id).where(matches, _WITHIN, *_admitting(message_words.c.id, conditions))
+    return walked.order_by(message_words.c.id.desc()).limit(bindparam("most"))
+
+
+def _texts_of(ids: Select[Any]) -> Select[Any]:
+    """Return PostgreSQL's SELECT of the messages with these ids, the newest first, each by a look-up of its id."""
+    newest, one = ids.subquery("newest"), message.alias("one")
+    shown = (one.c.id, one.c.conversation, one.c.seq, one.c.text, one.c.tool_text)
+    looked_up = select(*shown).where(one.c.id == newest.c.id).limit(literal_column("1")).lateral("shown")
+    columns = looked_up.c
     return (
         select(columns.id, columns.conversation, columns.seq, columns.text, columns.tool_text)
-        .where(columns.id.in_(newest))
-        .order_by(columns.id.desc())
+        .select_from(newest.join(looked_up, literal_column("true")))
+        .order_by(newest.c.id.desc())
     )
 
 

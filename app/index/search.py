@@ -31,7 +31,16 @@ from .conversation_body import composer_of, select_view
 from .conversation_list import Page
 from .dialect import Sql, compiled, is_any_of, paired
 from .filter_sql import bare, clauses
-from .messages import SAID_HERE, TITLE_SEQ, count_newest, hour_of, newest_matches, parameters_of
+from .messages import (
+    SAID_HERE,
+    TITLE_SEQ,
+    NewestMatches,
+    count_newest,
+    fetch_newest,
+    hour_of,
+    newest_matches,
+    parameters_of,
+)
 from .tables import conversation, message
 
 _NEWEST = 2**62
@@ -64,8 +73,8 @@ _WITHIN: ColumnElement[bool] = is_any_of(conversation.c.uuid, "within")
 
 
 @lru_cache(maxsize=256)
-def matches_sql(names: tuple[str, ...], *, within: bool = False) -> Sql:
-    """Return the statement for the newest matching messages of conversations under these conditions.
+def matches_sql(names: tuple[str, ...], *, within: bool = False) -> NewestMatches:
+    """Return the statements for the newest matching messages of conversations under these conditions.
 
     With `within`, a parameter has the ids of the only conversations to search.
     """
@@ -291,7 +300,7 @@ async def _rank_matches(
         complete = number > most
     wanted = question.completed if complete and question.completed is not None else question
     parameters |= parameters_of(wanted, asked.look_in)
-    rows = await index.fetch_all(matches_sql(names, within=within is not None), parameters)
+    rows = await fetch_newest(index, matches_sql(names, within=within is not None), parameters)
     if after is None:
         newest = rows[0][0] if rows else 0
         oldest = rows[most - 1][0] if len(rows) > most else 0

@@ -144,7 +144,7 @@ def _texts(random: Random) -> Iterator[str]:
 
 
 async def _compare(index: Index, database: sqlite3.Connection, name: str, question: str, most_ms: int) -> Row:
-    sql = matches_sql(("archived 0",))
+    sql = matches_sql(("archived 0",)).gathered
     match = parse_question(question).match
     parameters = {**sql.constants, "match": match, "newest": _NEWEST, "oldest": 0, "most": RANKED + 1}
     own, floor = [], []

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from math import inf
 from typing import Any
 
+import orjson
 import psycopg
 from psycopg.errors import QueryCanceled
 
@@ -39,23 +40,34 @@ class PostgresReadConnection:
 
     async def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one SELECT. If the connection was lost before it, it is made again once."""
+        return await self._fetch_surely(sql, params)
+
+    async def guess_rows(self, sql: Sql, params: Params = NO_PARAMS) -> int | None:
+        """Return how many rows the planner expects of a SELECT, according to its statistics."""
+        [[plans]] = await self._fetch_surely(sql, params, explained=True)
+        return int(orjson.loads(plans)[0]["Plan"]["Plan Rows"])
+
+    async def _fetch_surely(self, sql: Sql, params: Params, *, explained: bool = False) -> list[tuple[Any, ...]]:
         try:
             try:
-                return await self._fetch(sql, params)
+                return await self._fetch(sql, params, explained=explained)
             except psycopg.OperationalError:
                 if self._in_snapshot or self._driver is None or not self._driver.closed:
                     raise
-                return await self._fetch(sql, params)
+                return await self._fetch(sql, params, explained=explained)
         except ERRORS as error:
             if isinstance(error, QueryCanceled):
                 require_time(self.deadline)
             raise explain(error, self._server.name) from error
 
-    async def _fetch(self, sql: Sql, params: Params) -> list[tuple[Any, ...]]:
+    async def _fetch(self, sql: Sql, params: Params, *, explained: bool) -> list[tuple[Any, ...]]:
         driver = await self._connected()
         await self._limit(driver)
         translated = translate(sql)
-        cursor = await driver.execute(translated.limited_text(params), translated.bind(params), binary=True)
+        text = translated.limited_text(params)
+        if explained:
+            text = f"EXPLAIN (FORMAT JSON) {text}"
+        cursor = await driver.execute(text, translated.bind(params), prepare=translated.prepare, binary=True)
         return await cursor.fetchall()
 
     async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:

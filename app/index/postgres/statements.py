@@ -16,6 +16,7 @@ from ..dialect import Sql, constants_of
 
 _LIMITS = ("row_limit", "walked", "facet_limit")
 """The parameters that limit the rows of a page."""
+_WORDS = "%(tsquery)s"
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
 
@@ -26,6 +27,8 @@ class Translated(NamedTuple):
     constants: Mapping[str, object]
     limits: tuple[str, ...] = ()
     """Which of `_LIMITS` the statement has."""
+    prepare: bool | None = None
+    """False for a statement that looks for words: a plan that is kept would be the same for rare and frequent words."""
 
     def limited_text(self, parameters: Mapping[str, object]) -> str:
         """Return the text with its limits as numbers.
@@ -53,7 +56,8 @@ def translate(sql: Sql) -> Translated:
         statement = text(sql.text) if sql.statement is None else sql.statement
         result = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
         limits = tuple(name for name in _LIMITS if f"%({name})s" in str(result))
-        found = _TRANSLATED[sql] = Translated(str(result), {**sql.constants, **constants_of(result)}, limits)
+        prepare = False if _WORDS in str(result) else None
+        found = _TRANSLATED[sql] = Translated(str(result), {**sql.constants, **constants_of(result)}, limits, prepare)
     return found
 
 

@@ -84,6 +84,10 @@ class SqliteReadConnection:
             self._kept[sql.text] = await self.fetch_all(sql)
         return self._kept[sql.text]
 
+    async def guess_rows(self, sql: Sql, params: Params = NO_PARAMS) -> int | None:  # noqa: ARG002
+        """Return None: SQLite does not guess how many messages have a word."""
+        return None
+
     async def fetch_one(self, sql: Sql, params: Params = NO_PARAMS) -> tuple[Any, ...] | None:
         """Run one SELECT and return its first row, or None."""
         rows = await self.fetch_all(sql, params)
