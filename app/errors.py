@@ -72,13 +72,17 @@ class SchemaTooNew(StoreError):
 
 
 class IndexUnusable(StoreError):
-    """The index cannot be opened, or is not a convstore index. If `away`, its server does not answer now."""
+    """The index cannot be opened, or is not a convstore index.
+
+    If `away`, its server does not answer now; if also `refused`, it answers, but not to this user with these rights.
+    """
 
     code = "index_unusable"
 
-    def __init__(self, reason: str, *, away: bool = False) -> None:
+    def __init__(self, reason: str, *, away: bool = False, refused: bool = False) -> None:
         super().__init__(reason)
         self.away = away
+        self.refused = refused
 
 
 class IndexDamaged(IndexUnusable):

@@ -155,13 +155,14 @@ def options(settings: Settings) -> dict[str, Any]:
 async def _require_usable(settings: Settings) -> None:
     """Open and close the store, so that its errors are printed before the server listens.
 
-    While the server of the index is away, convstore serves anyway, and uses it when it is back.
+    While the server of the index is away, convstore serves anyway, and uses it when it is back. A server that refuses
+    the password, the database or the user ends it here; one that refuses them later is waited for.
     """
     try:
         async with ConversationStore.open(settings):
             pass
     except IndexUnusable as error:
-        if not error.away:
+        if error.refused or not error.away:
             raise
 
 

@@ -24,6 +24,7 @@ from websockets.sync.client import connect
 from app import Settings
 from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command
+from tests.postgres import own_server
 
 COMMAND = (sys.executable, "-m", "app.cli.main", "serve")
 
@@ -174,6 +175,32 @@ def test_a_server_starts_while_the_server_of_its_index_is_away(root: Path) -> No
         assert (refused.status_code, refused.json()["code"]) == (503, "index_unusable")
     assert "127.0.0.1:1/convstore" in server.greeting
     assert "secret" not in server.greeting + "".join(server.log)
+
+
+@pytest.mark.long
+@pytest.mark.postgres
+def test_a_server_of_the_index_that_refuses_it_ends_the_start(root: Path) -> None:
+    psycopg = pytest.importorskip("psycopg")
+    with own_server() as server:
+        with psycopg.connect(server.url, autocommit=True) as admin:
+            admin.execute("CREATE ROLE writer LOGIN PASSWORD 'right'")
+            [rules] = admin.execute("SHOW hba_file").fetchone() or [""]
+            Path(rules).write_text(f"local all writer scram-sha-256\n{Path(rules).read_text()}")
+            admin.execute("SELECT pg_reload_conf()")
+        for url, said in {
+            server.url.replace("postgres:@", "writer:wrong-one@"): "password authentication failed",
+            server.url.replace("postgres:@", "writer@"): "password",
+            server.url.replace("postgres:@", "nobody@"): 'role "nobody" does not exist',
+            server.url.replace("/postgres?", "/nothing?"): 'database "nothing" does not exist',
+            server.url.replace("postgres:@", "writer:right@"): "permission denied for database",
+        }.items():
+            command = [*COMMAND, "--no-auth", "--port", "0", str(root)]
+            environment = os.environ | {"CONVSTORE_INDEX_URL": url}
+            ran = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+            assert (ran.returncode, "refuses convstore" in ran.stderr, said in ran.stderr) == (2, True, True), (
+                ran.stderr
+            )
+            assert "wrong-one" not in ran.stderr
 
 
 @pytest.mark.long
