@@ -108,7 +108,7 @@ async def list_events(
     parameters |= {"uuid": uuid, "row_limit": limit}
     if after is not None:
         parameters |= {"after_seq": after.key, "after_id": after.id}
-    return [EventName(*row) for row in await index.fetch_all(sql, parameters)]
+    return list(map(EventName._make, await index.fetch_all(sql, parameters)))
 
 
 @lru_cache(maxsize=256)

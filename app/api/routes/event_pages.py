@@ -18,7 +18,7 @@ from ..streamed import StreamedResponse
 
 def respond_with_page(log: EventReader, page: BegunPage) -> Response:
     """Answer with the events of a page as the bytes of their files."""
-    if page.rest or any(event.large for event in page.events):
+    if page.rest or (page.events and page.events[-1].large):  # nothing is read after a large event
         return StreamedResponse(_send_page(log, page), "application/json")
     unreadable = [UnreadableEvent(*event.name, event.unreadable) for event in page.events if event.unreadable]
     items = [event.raw for event in page.events if not event.unreadable]

@@ -40,6 +40,13 @@ class RawEvent(NamedTuple):
 HOP_BYTES = 1 << 19
 """The maximum number of bytes that are read at once, for a page or a stream. Ordinary pages need only one read."""
 
+_CHECKED_MAX = 1 << 15
+_checked: set[int] = set()
+"""The hashes of events that a hop read and checked. To parse an event takes almost as long as to read its file.
+
+Python's hash of bytes has 64 bits and a random key, so nobody can make other bytes with a hash that is in here.
+"""
+
 
 def list_events(reader: Reader, directory: str) -> list[EventName]:
     """Return the names of a conversation's events in log order; an empty list if events/ is missing or unreadable."""
@@ -78,12 +85,12 @@ def read_rows(reader: Reader, directory: str, names: Iterable[EventName]) -> tup
 
 def read_events(reader: Reader, directory: str, names: Iterable[EventName]) -> list[RawEvent]:
     """Return the bytes of event files. Each is checked to be one event."""
-    return list(_check(_read_files(reader, directory, names)))
+    return list(_read_files(reader, directory, names, find_fault=_find_fault))
 
 
 def iter_events(reader: Reader, directory: str, names: Iterable[EventName]) -> Generator[RawEvent]:
     """Yield the same as `read_events`, each when it is asked for. Close the iterator: it has the directory open."""
-    return _check(_read_files(reader, directory, names))
+    return _read_files(reader, directory, names, find_fault=_find_fault)
 
 
 def iter_objects(reader: Reader, directory: str, names: Iterable[EventName]) -> Generator[dict[str, Any]]:
@@ -96,16 +103,28 @@ def iter_objects(reader: Reader, directory: str, names: Iterable[EventName]) -> 
                 yield value.pop()
 
 
-def _check(events: Generator[RawEvent]) -> Generator[RawEvent]:
-    with closing(events):
-        for event in events:
-            if event.unreadable is None and not event.large:
-                try:
-                    parse_event(event.raw)
-                except UnreadableFile as error:
-                    event = RawEvent(event.name, b"", str(error))  # noqa: PLW2901
-            yield event
-            del event  # otherwise its bytes would be in memory while the next one is read
+def _accept(_raw: bytes) -> None:
+    """Find no fault, because the caller parses the event itself."""
+
+
+def _find_fault(raw: bytes) -> str | None:
+    """Return why these bytes are not one event, or None."""
+    try:
+        parse_event(raw)
+    except UnreadableFile as error:
+        return str(error)
+    return None
+
+
+def _find_new_fault(raw: bytes) -> str | None:
+    """Return the same, at once for bytes that were checked lately."""
+    known = hash(raw)
+    fault = None if known in _checked else _find_fault(raw)
+    if fault is None:
+        if len(_checked) >= _CHECKED_MAX:
+            _checked.clear()
+        _checked.add(known)
+    return fault
 
 
 def find_object(reader: Reader, directory: str, name: EventName) -> dict[str, Any] | None:
@@ -122,7 +141,7 @@ def read_hop(reader: Reader, directory: str, names: Sequence[EventName]) -> list
 
     If the first is a larger file, it is returned alone and unread, as `large`.
     """
-    return list(_check(_read_files(reader, directory, names, HOP_BYTES)))
+    return list(_read_files(reader, directory, names, HOP_BYTES, find_fault=_find_new_fault))
 
 
 def measure(reader: Reader, directory: str, names: Iterable[EventName]) -> list[int]:
@@ -156,9 +175,14 @@ def open_event(reader: Reader, directory: str, name: EventName, size_bytes: int)
 
 
 def _read_files(
-    reader: Reader, directory: str, names: Iterable[EventName], max_bytes: int | None = None
+    reader: Reader,
+    directory: str,
+    names: Iterable[EventName],
+    max_bytes: int | None = None,
+    *,
+    find_fault: Callable[[bytes], str | None] = _accept,
 ) -> Generator[RawEvent]:
-    """Yield the files; with `max_bytes` only the first ones that fit."""
+    """Yield the files; with `max_bytes` only the first ones that fit. One with a fault is unreadable."""
     names = list(names)
     left = max_bytes
     try:
@@ -171,8 +195,9 @@ def _read_files(
                     raw, _ = layout.read_with_status(event_file_name(name), events_fd, left)
                     if left is not None:
                         left -= len(raw)
-                    yield RawEvent(name, raw)
-                    del raw  # as above
+                    fault = find_fault(raw)
+                    yield RawEvent(name, raw) if fault is None else RawEvent(name, b"", fault)
+                    del raw  # otherwise its bytes would be in memory while the next one is read
                 except layout.LargeFile:
                     if left == max_bytes:
                         yield RawEvent(name, b"", large=True)

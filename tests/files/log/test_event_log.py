@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from app.files.log import event_log
 from app.files.log.event_log import RawEvent
 from app.files.metadata_reader import Reader
-from app.model.event import NO_FACTS, EventFacts, EventRow, KnownEnds
-from app.model.ids import EventName
+from app.model.event import NO_FACTS, EventFacts, EventRow, KnownEnds, parse_event
+from app.model.ids import EventName, event_file_name
 from tests.builders import make_conversation, make_event, make_id, write_event
 
 ONE = make_id(1)
@@ -136,6 +137,25 @@ def test_a_hop_reads_as_many_events_as_fit_and_leaves_a_large_one_unread(tmp_pat
         hops.append([(event.name.seq, event.large, bool(event.raw)) for event in hop])
         names = names[len(hop) :]
     assert hops == [[(0, False, True), (1, False, True)], [(2, False, True)], [(3, True, False)], [(4, False, True)]]
+
+
+def test_bytes_that_were_checked_are_not_parsed_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_conversation(tmp_path, events=[make_event(number) | {"extra": str(tmp_path)} for number in range(3)])
+    parsed: list[bytes] = []
+
+    def parse_counted(raw: bytes) -> dict[str, Any]:
+        parsed.append(raw)
+        return parse_event(raw)
+
+    monkeypatch.setattr(event_log, "parse_event", parse_counted)
+    reader, names = Reader(tmp_path, UTC), [name_of(number) for number in range(3)]
+    first = event_log.read_hop(reader, path.name, names)
+    assert [len(parsed), event_log.read_hop(reader, path.name, names)] == [3, first]
+    torn = path / "events" / event_file_name(name_of(1))
+    torn.write_bytes(first[1].raw[:-1] + b" ")
+    again = event_log.read_hop(reader, path.name, names)
+    assert [event.unreadable is None for event in again] == [True, False, True]
+    assert len(parsed) == 4
 
 
 @pytest.mark.parametrize("twins", [False, True])
