@@ -16,11 +16,13 @@ from psycopg.errors import QueryCanceled
 from ..connections import NO_PARAMS, Params, require_time
 from ..dialect import Sql
 from .db_errors import ERRORS, explain
+from .loop_driver import LoopDriver
 from .server import Server
 from .statements import translate
 
 _STEP_S = 0.1
 """Time limits are rounded up to a multiple of this, so that few statements have to set one."""
+_BEGIN = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _TURN = Sql("SELECT number FROM turn", {})
 
 
@@ -31,7 +33,7 @@ class PostgresReadConnection:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._driver: psycopg.AsyncConnection[tuple[Any, ...]] | None = None
+        self._driver: LoopDriver | None = None
         self._in_snapshot = False
         self._limit_ms = 0
         self._turn: object = None
@@ -67,17 +69,16 @@ class PostgresReadConnection:
         text = translated.limited_text(params)
         if explained:
             text = f"EXPLAIN (FORMAT JSON) {text}"
-        cursor = await driver.execute(text, translated.bind(params), prepare=translated.prepare, binary=True)
-        return await cursor.fetchall()
+        return await driver.fetch(text, translated.bind(params), prepare=translated.prepare)
 
-    async def _connected(self) -> psycopg.AsyncConnection[tuple[Any, ...]]:
+    async def _connected(self) -> LoopDriver:
         if self._driver is None or (self._driver.closed and not self._in_snapshot):
-            self._driver = await self._server.connect_to_read()
+            self._driver = LoopDriver(await self._server.connect_to_read())
             self._limit_ms = 0
             self._turn, self._kept = None, {}
         return self._driver
 
-    async def _limit(self, driver: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+    async def _limit(self, driver: LoopDriver) -> None:
         """Let the server stop the next statement at the deadline."""
         if self.deadline == inf:
             limit_ms = 0
@@ -85,7 +86,7 @@ class PostgresReadConnection:
             require_time(self.deadline)
             limit_ms = int(1000 * _STEP_S * math.ceil((self.deadline - time.monotonic()) / _STEP_S))
         if limit_ms != self._limit_ms:
-            await driver.execute(f"SET statement_timeout = {limit_ms}")
+            await driver.fetch(f"SET statement_timeout = {limit_ms}", NO_PARAMS, prepare=False)
             self._limit_ms = limit_ms
 
     @asynccontextmanager
@@ -93,7 +94,7 @@ class PostgresReadConnection:
         """Show one state of the index to all statements in the block."""
         try:
             driver = await self._connected()
-            await driver.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            await driver.fetch(_BEGIN, NO_PARAMS)
         except ERRORS as error:
             raise explain(error, self._server.name) from error
         self._in_snapshot = True
@@ -102,7 +103,7 @@ class PostgresReadConnection:
         finally:
             self._in_snapshot = False
             with suppress(psycopg.Error):  # a lost connection is made again by the next statement
-                await driver.rollback()
+                await driver.fetch("ROLLBACK", NO_PARAMS)
 
     async def fetch_kept(self, sql: Sql) -> list[tuple[Any, ...]]:
         """Run one SELECT, or return its earlier rows if nobody has written since."""

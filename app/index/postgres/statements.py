@@ -27,7 +27,7 @@ class Translated(NamedTuple):
     constants: Mapping[str, object]
     limits: tuple[str, ...] = ()
     """Which of `_LIMITS` the statement has."""
-    prepare: bool | None = None
+    prepare: bool = True
     """False for a statement that looks for words: a plan that is kept would be the same for rare and frequent words."""
 
     def limited_text(self, parameters: Mapping[str, object]) -> str:
@@ -56,7 +56,7 @@ def translate(sql: Sql) -> Translated:
         statement = text(sql.text) if sql.statement is None else sql.statement
         result = cast(SQLCompiler, statement.compile(dialect=_DIALECT))
         limits = tuple(name for name in _LIMITS if f"%({name})s" in str(result))
-        prepare = False if _WORDS in str(result) else None
+        prepare = _WORDS not in str(result)
         found = _TRANSLATED[sql] = Translated(str(result), {**sql.constants, **constants_of(result)}, limits, prepare)
     return found
 
