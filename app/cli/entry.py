@@ -46,11 +46,15 @@ def _open_closed_streams() -> None:
 
 @contextmanager
 def without_collector() -> Iterator[None]:
-    """Import modules without looking for garbage: most of their objects stay, and looking costs a tenth of the time."""
+    """Import modules without looking for garbage, and leave their objects out of all later looks.
+
+    Most of them stay. To look at them while they are imported takes a fifth of the time, and once more 80 ms later.
+    """
     collecting = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        gc.freeze()
         if collecting:
             gc.enable()

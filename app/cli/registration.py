@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from ..trail import Act
 from .command_trail import audited
+from .entry import without_collector
 
 Command = Callable[..., None]
 
@@ -135,7 +136,8 @@ class LazyCommands(Mapping[str, Any]):
 
 
 def _load(name: str, place: Place) -> Any:  # noqa: ANN401
-    module = import_module(f".{place.module}", __package__)
+    with without_collector():
+        module = import_module(f".{place.module}", __package__)
     command = getattr(module, f"{name}_command", None)
     if command is None:
         group = typer.main.get_command(module.app)

@@ -23,6 +23,7 @@ from ..files import liveness
 from ..processes import return_large_blocks
 from ..settings import Settings
 from ..store.store import ConversationStore
+from .entry import without_collector
 from .open import announced, login_address
 from .options import DirArgument, IndexOption, SameStoreOption, choose_store, make_settings
 from .output import err
@@ -79,11 +80,12 @@ def serve_command(
     settings.instance = liveness.make_instance_id(
         settings.instance
     )  # one name for all workers, different from that of a crashed instance
-    import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
+    with without_collector():
+        import uvicorn  # noqa: PLC0415 - HTTP takes 0.4 s to import, which no other command needs
 
-    from ..api.access.key_files import load_keys  # noqa: PLC0415
-    from ..api.app import create_app  # noqa: PLC0415
-    from ..api.process import ignore_sudden_signals  # noqa: PLC0415
+        from ..api.access.key_files import load_keys  # noqa: PLC0415
+        from ..api.app import create_app  # noqa: PLC0415
+        from ..api.process import ignore_sudden_signals  # noqa: PLC0415
 
     return_large_blocks()
     ignore_sudden_signals()

@@ -94,7 +94,7 @@ def _measure(store: Store, directory: Path) -> _Measured:
 
 
 def _run(store: Store, *arguments: object) -> Cost:
-    command = [sys.executable, "-m", "app.cli.main", *map(str, arguments)]
+    command = [sys.executable, "-m", "app", *map(str, arguments)]
     ran = subprocess.run(
         [sys.executable, "-S", "-c", _MEASURED, *command],
         cwd=CHECKOUT,

@@ -103,7 +103,7 @@ def _idle(store: Store, runs: int) -> tuple[Sample, Sample]:
 def _rebuild(store: Store) -> tuple[Sample, Sample]:
     """Return the seconds of the command, and of a plain program that reads and parses every file in one process."""
     floor: Times = run_times(store, "floor", str(store.conversations))
-    report = orjson.loads(run_python(["-m", "app.cli.main", "index", "rebuild", "--json"], store))
+    report = orjson.loads(run_python(["-m", "app", "index", "rebuild", "--json"], store))
     return Sample.of([report["seconds"]]), Sample.of([floor.metadata_s + floor.events_s])
 
 

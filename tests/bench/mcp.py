@@ -59,7 +59,7 @@ class Agent:
 def starting(store: Store) -> Iterator[Agent]:
     """Run `convstore mcp` on a store."""
     with subprocess.Popen(
-        [sys.executable, "-m", "app.cli.main", "mcp"],
+        [sys.executable, "-m", "app", "mcp"],
         cwd=CHECKOUT,
         env=store.environment(),
         stdin=subprocess.PIPE,

@@ -18,7 +18,7 @@ import orjson
 
 from tests.bench.client import HOST, Client, RequestError
 
-SERVE = ("-m", "app.cli.main", "serve", "{store}", "--port", "{port}", "--no-auth")
+SERVE = ("-m", "app", "serve", "{store}", "--port", "{port}", "--no-auth")
 """The arguments of Python that serve a store."""
 
 FLOOR = ("-m", "tests.bench.floor", "{port}")

@@ -54,6 +54,24 @@ def test_garbage_is_collected_after_the_imports_as_before(collecting: bool) -> N
         (gc.enable if before else gc.disable)()
 
 
+_COUNTED = """
+import atexit, gc
+whole = []
+gc.callbacks.append(lambda phase, told: whole.append(phase) if told["generation"] == 2 else None)
+atexit.register(lambda: print(len(whole)))
+from app.cli.entry import run
+run()
+"""
+
+
+@pytest.mark.long
+def test_a_command_does_not_look_for_garbage_in_its_own_modules(root: Path) -> None:
+    make_conversation(root)
+    command = [sys.executable, "-c", _COUNTED, "list", "--json", "--store", str(root)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == "0"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("kilobytes", [50_000, 100_000, 150_000, 200_000])
 def test_too_little_memory_is_enough_or_told_in_a_line(root: Path, kilobytes: int) -> None:
