@@ -41,10 +41,13 @@ _LONG = re.compile(r"[^\x00-/:-@\[-`{-\x7f]{65,}")
 _HAS_PARTS = re.compile(
     r"[a-z][A-Z]|[A-Z]{2}[a-z]|[0-9][A-Z][a-z]|(?<![0-9A-Za-z])[A-Za-z]+[0-9]+(?![0-9A-Za-z])", re.ASCII
 )
-_MAY_HAVE_PARTS = re.compile(r".[A-Z0-9]")
+_MAY_HAVE_PARTS = re.compile(r"[A-Z0-9](?<=\S.)")
+"""A capital or digit inside a word. The class comes first, because `re` then skips all other characters."""
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
 _SIGNED = re.compile(r"(?<![\w+#.])(?:[a-z]\+\+|[a-z]#|\.net)(?![\w+#])", re.ASCII | re.IGNORECASE)
 """Words whose signs tell them from a single letter: C++, C#, F#, .NET."""
+_MAY_BE_SIGNED = ("++", "#", ".n", ".N")
+"""One of these is in every text that has such a word. Looking for them is faster: `_SIGNED` looks at each letter."""
 _SIGNS = {ord("+"): "\ue001", ord("#"): "\ue002", ord("."): "\ue003"}
 _WRITTEN = {ord(stored): chr(sign) for sign, stored in _SIGNS.items()}
 _ASCII_TOKEN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
@@ -103,15 +106,15 @@ def split(text: str) -> str:
         return ""
     text = text.replace("\0", " ")
     words = text.lower() if text.isascii() else text.translate(_WORDS)
-    written = set(text.split())
-    if max(map(len, written), default=0) > TOKEN_MAX:
+    if len(text) > TOKEN_MAX and max(map(len, text.split()), default=0) > TOKEN_MAX:
         words = _LONG.sub(lambda found: found[0][:TOKEN_MAX], words)
     groups = [words]
-    for word in sorted(filter(_MAY_HAVE_PARTS.search, written)):
-        parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
-        if 1 < len(parts) <= _PARTS_MAX:
-            groups.append(" ".join(parts).translate(_WORDS))
-    if _SIGNED.search(text):
+    if _MAY_HAVE_PARTS.search(text):
+        for word in sorted(filter(_MAY_HAVE_PARTS.search, set(text.split()))):
+            parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
+            if 1 < len(parts) <= _PARTS_MAX:
+                groups.append(" ".join(parts).translate(_WORDS))
+    if any(map(text.__contains__, _MAY_BE_SIGNED)):
         groups += sorted({word for word, _, _ in find_signed(text)})
     return f" {_BORDER} ".join(groups)
 
