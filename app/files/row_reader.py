@@ -11,11 +11,14 @@ from types import MappingProxyType
 
 from ..model.conversation import IndexedRow, fold
 from ..model.event import KnownLog, LogChange, gap_rows
+from ..model.ids import EventName
 from . import fingerprint, layout, metadata_reader
 from .fingerprint import FAILED
 from .layout import ConversationDir
 from .log import event_log
 from .metadata_reader import Reader
+
+_NO_ROW = "no row"
 
 
 def read_signatures(reader: Reader, named: Iterable[ConversationDir]) -> dict[str, bytes]:
@@ -61,13 +64,13 @@ def read_changes(reader: Reader, logs: Sequence[KnownLog]) -> list[LogChange]:
         if names is None:
             changes.append(LogChange(log.key, [], [], log.directory, failed=True))
             continue
-        unread = [name for name in names if name not in log.known or log.known[name] is not None]
+        unread = [name for name in names if log.known.get(name, _NO_ROW) is not None]
         if names and (not unread or unread[-1] != names[-1]):
             unread.append(names[-1])
         gaps = gap_rows(names)
         present = {*names, *(gap.name for gap in gaps)}
         write, failed = event_log.read_rows(reader, log.directory, unread)
         write += [gap for gap in gaps if log.known.get(gap.name) != gap.unreadable]
-        gone = [name for name in log.known if name not in present]
+        gone = [EventName._make(name) for name in log.known if name not in present]
         changes.append(LogChange(log.key, write, gone, log.directory, failed=failed))
     return changes

@@ -54,6 +54,12 @@ _RECOUNT = Sql(
     " FROM event WHERE conversation = :key AND timestamp IS NOT NULL GROUP BY place",
     {},
 )
+_COUNT_MORE = Sql(
+    f"INSERT INTO activity (conversation, quarter, events) SELECT :key, {_QUARTER} AS place, count(*)"  # noqa: S608
+    " FROM event WHERE conversation = :key AND seq BETWEEN :first AND :last AND timestamp IS NOT NULL GROUP BY place"
+    " ON CONFLICT (conversation, quarter) DO UPDATE SET events = activity.events + excluded.events",
+    {},
+)
 _COUNTED = (
     f"SELECT conversation, {_QUARTER} AS quarter, count(*) AS events FROM event"  # noqa: S608
     " WHERE timestamp IS NOT NULL GROUP BY conversation, quarter"
@@ -89,6 +95,11 @@ def add_activity(index: WriteConnection, added: Iterable[tuple[int, int | None]]
     counts = Counter((key, time_us // QUARTER_US) for key, time_us in added if time_us is not None)
     rows = [{"key": key, "quarter": quarter, "events": events} for (key, quarter), events in counts.items()]
     index.execute_many(_ADD, rows)
+
+
+def count_more(index: WriteConnection, key: int, first: int, last: int) -> None:
+    """Count the events of a conversation between two numbers. All of them are new."""
+    index.fetch_all(_COUNT_MORE, {"key": key, "first": first, "last": last})
 
 
 def recount_activity(index: WriteConnection, keys: Iterable[int]) -> None:

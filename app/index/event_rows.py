@@ -434,13 +434,16 @@ def _known_sql() -> Sql:
     )
 
 
-async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, dict[EventName, str | None]]:
-    """Return, for each key, the names of its events, each with its reason if it is unreadable."""
-    found: dict[int, dict[EventName, str | None]] = {key: {} for key in keys}
+async def list_known(index: ReadConnection, keys: Sequence[int]) -> dict[int, dict[tuple[int, str], str | None]]:
+    """Return, for each key, the names of its events, each with its reason if it is unreadable.
+
+    The names are plain tuples, because making an `EventName` of each costs as much as reading the row.
+    """
+    found: dict[int, dict[tuple[int, str], str | None]] = {key: {} for key in keys}
     if keys:
         rows = await index.fetch_all(_known_sql(), {"keys": orjson.dumps(keys).decode()})
-        for key, seq, event_id, reason in rows:
-            found[key][EventName(seq, event_id)] = reason
+        for row in rows:
+            found[row[0]][row[1:3]] = row[3]
     return found
 
 

@@ -41,6 +41,11 @@ _RECOUNT = Sql(
     f" AND seq >= :block * {BLOCK} AND seq < (:block + 1) * {BLOCK} {_GROUPED}",
     {},
 )
+_COPY = Sql(
+    f"INSERT INTO log_block {_COLUMNS} SELECT :target, block, kind, source, tool, events - unreadable, 0 FROM log_block"  # noqa: S608
+    " WHERE conversation = :source AND block >= :begin AND block < :end AND events > unreadable",
+    {},
+)
 _MISCOUNTED = Sql(
     f"SELECT conversation, block FROM (SELECT * FROM ({_COUNTED} {_GROUPED}) AS one EXCEPT {_STORED}) AS more"  # noqa: S608
     f" UNION SELECT conversation, block FROM ({_STORED} EXCEPT SELECT * FROM ({_COUNTED} {_GROUPED}) AS one) AS fewer",
@@ -84,6 +89,16 @@ def recount(index: WriteConnection, changed: Iterable[tuple[int, int]]) -> None:
     if rows:
         index.execute_many(_FORGET, rows)
         index.execute_many(_RECOUNT, rows)
+
+
+def copy_counts(index: WriteConnection, source: int, target: int, first: int, last: int) -> None:
+    """Count the events between two numbers after all readable ones were copied from `source` to `target`, two keys.
+
+    The target had no other events there.
+    """
+    begin, end = -(-first // BLOCK), (last + 1) // BLOCK
+    index.fetch_all(_COPY, {"source": source, "target": target, "begin": begin, "end": end})
+    recount(index, [(target, seq) for seq in (first, last) if not begin <= seq // BLOCK < end])
 
 
 def clear(index: WriteConnection) -> None:

@@ -405,6 +405,54 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
     return len(rows)
 
 
+_PART = "{0}.conversation = :source AND {0}.seq BETWEEN :first AND :last"
+_CLASH = Sql(
+    "SELECT 1 FROM message AS one JOIN message AS other ON other.id = one.id + :further"  # noqa: S608
+    f" WHERE {_PART.format('one')} LIMIT 1",
+    {},
+)
+_COPY = Sql(
+    "INSERT INTO message (id, conversation, seq, event_id, text, tool_text)"  # noqa: S608
+    " SELECT id + :further, :target, seq, event_id, text, tool_text FROM message"
+    f" WHERE {_PART.format('message')} AND id & {NUMBERS - 1} < {NUMBERS - 1} AND EXISTS (SELECT 1 FROM event"
+    " WHERE event.conversation = :target AND event.seq = message.seq AND event.event_id = message.event_id)"
+    " ORDER BY id",
+    {},
+)
+_COPIED = "message.conversation = :target AND message.seq BETWEEN :first AND :last"
+_COPY_WORDS = paired(
+    text(
+        "INSERT INTO message_fts (rowid, text, tool_text)"  # noqa: S608
+        f" SELECT id, split(text), split(tool_text) FROM message WHERE {_COPIED} ORDER BY id"
+    ),
+    text(
+        "INSERT INTO message_words (id, words) SELECT message.id, one.words FROM message"  # noqa: S608
+        f" JOIN message_words AS one ON one.id = message.id - :further WHERE {_COPIED}"
+    ),
+)
+
+
+def have_room(index: WriteConnection, source: int, target: int, first: int, last: int) -> bool:
+    """Whether `copy_messages` can copy the texts between two numbers."""
+    part = {"source": source, "first": first, "last": last}
+    return not index.fetch_all(_CLASH, part | {"further": _further(source, target)})
+
+
+def copy_messages(index: WriteConnection, source: int, target: int, first: int, last: int) -> None:
+    """Copy the texts and words of events between two numbers to another conversation, which has these events.
+
+    It has no texts there, and there must be room. Both conversations are given by their keys.
+    """
+    part = {"source": source, "target": target, "first": first, "last": last, "further": _further(source, target)}
+    index.fetch_all(_COPY, part)
+    index.fetch_all(_COPY_WORDS, part)
+
+
+def _further(source: int, target: int) -> int:
+    """Return how much higher the ids of copied messages are: in the same hours, with numbers after the title's."""
+    return first_id(0, target) - first_id(0, source) + 1
+
+
 def add_words(index: WriteConnection, rows: Iterable[Sequence[Any]]) -> None:
     """Write the words of messages that have none: (id, what was said, what a tool did) of each."""
     words = [{"id": key, "words": index.words_of(text), "tool_words": index.words_of(done)} for key, text, done in rows]

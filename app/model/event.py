@@ -76,12 +76,12 @@ class LogChange(NamedTuple):
 class KnownLog(NamedTuple):
     """The event rows that the index has of one conversation.
 
-    `known` maps each event to its `unreadable` reason or None.
+    `known` maps each event, as (number, id), to its `unreadable` reason or None.
     """
 
     key: int
     directory: str
-    known: Mapping[EventName, str | None]
+    known: Mapping[tuple[int, str], str | None]
 
 
 class KnownEnds(NamedTuple):

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,24 @@ async def test_a_fork_takes_the_rows_of_its_source_and_only_its_last_event_is_pa
         assert parsed == [EventName(last, events[last]["id"])]
         assert {one.conversation_id for one in await store.list_edits(["/p/a.py"])} == {ONE, fork}
         assert await store.count_conversations(ConversationFilter(q="wombat")) == 2
+        assert await is_rebuilt_equal(store)
+
+
+async def test_the_texts_of_a_fork_are_copied_although_its_title_is_of_their_hour(
+    root: Path, open_store: StoreOpener, parsed: list[EventName]
+) -> None:
+    """Texts have numbers within an hour. The fork's title, written first, is in the hour of the last events."""
+    now = datetime.now(UTC).isoformat()
+    recent = [make_message_event(number, "a quokka", timestamp=now) for number in (1, 2)]
+    events = [make_message_event(0, "a wombat"), *recent]
+    make_conversation(root, events=events, state={"leaf_event_id": events[-1]["id"]})
+    async with open_store(root) as store:
+        await store.sync()
+        parsed.clear()
+        fork = await store.fork(ONE, title="A quokka")
+        await store.fork(fork.id, title="Another quokka")
+        assert [name.seq for name in parsed] == [2, 2]
+        assert [await store.count_conversations(ConversationFilter(q=q)) for q in ("wombat", "quokka")] == [3, 3]
         assert await is_rebuilt_equal(store)
 
 
