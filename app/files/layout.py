@@ -24,8 +24,8 @@ from ..model.ids import (
     EventName,
     dashed,
     find_conversation_id,
-    find_event_name,
     parse_conversation_id,
+    sort_event_names,
 )
 
 META = "meta.json"
@@ -387,8 +387,7 @@ def list_event_names(events_fd: int) -> list[EventName]:
     While another process appends, a listing may contain an event but not the one before it. So a listing with a gap is
     repeated, up to its last event.
     """
-    names = sorted(filter(None, map(find_event_name, os.listdir(events_fd))))
+    names = sort_event_names(os.listdir(events_fd))
     if names and names[-1].seq >= len(names):
-        again = filter(None, map(find_event_name, os.listdir(events_fd)))
-        names = sorted(name for name in again if name.seq <= names[-1].seq)
+        names = [name for name in sort_event_names(os.listdir(events_fd)) if name.seq <= names[-1].seq]
     return names

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
@@ -27,8 +27,7 @@ from ..errors import (
 )
 from ..locks import NoLocks, hold_lock, no_locks, try_lock
 from ..model.archive_format import ArchiveFile
-from ..model.ids import ConversationId, EventName
-from ..model.jsonlines import find_event
+from ..model.ids import ConversationId, sort_event_names
 from . import durable, layout
 from .layout import Kind
 from .trash import clear_ghost
@@ -222,46 +221,76 @@ def _write(staging: Path, files: Iterable[ArchiveFile], written: ContentDigest |
     base_state.json would look as if a crash had prevented the HEAD from moving to it.
     """
     last: dict[str, ArchiveFile] = {}
-    events: list[EventName] = []
-    directories = {f"{staging}"}
-    _make_directory(f"{staging}/{layout.EVENTS}", directories)
-    paths = []
-    for file in files:
-        if written is not None:
-            written.add(file)
-        if file.name in (layout.STATE, layout.META):
-            last[file.name] = file
-            continue
-        event = find_event(file.name)
-        if event is not None:
-            events.append(event)
-        paths.append(_write_file(staging, file, directories))
-    if events and [event.seq for event in sorted(events)] == list(range(len(events))):
-        paths.append(
-            _write_file(staging, ArchiveFile(f"{layout.EVENTS}/.eventlog-len-{len(events)}.marker", b""), directories)
-        )
-    paths += [_write_file(staging, last[name], directories) for name in (layout.STATE, layout.META) if name in last]
-    return [*paths, *directories]
+    names: list[str] = []
+    events: list[str] = []
+    with _Tree(staging) as tree:
+        tree.find(layout.EVENTS)
+        for file in files:
+            if written is not None:
+                written.add(file)
+            if file.name in (layout.STATE, layout.META):
+                last[file.name] = file
+                continue
+            directory, name = tree.write(file)
+            names.append(file.name)
+            if directory == layout.EVENTS:
+                events.append(name)
+        numbers = [event.seq for event in sort_event_names(events)]
+        if numbers and numbers == list(range(len(numbers))):
+            names.append(f"{layout.EVENTS}/.eventlog-len-{len(numbers)}.marker")
+            tree.write(ArchiveFile(names[-1], b""))
+        for name in (layout.STATE, layout.META):
+            if name in last:
+                tree.write(last[name])
+                names.append(name)
+        return [f"{staging}/{name}" for name in (*names, *tree.directories)]
 
 
-def _write_file(staging: Path, file: ArchiveFile, directories: set[str]) -> str:
-    path = f"{staging}/{file.name}"  # a text, because a Path costs as much as the file
-    directory = path.rpartition("/")[0]
-    if directory not in directories:
-        _make_directory(directory, directories)
-    descriptor = os.open(path, _CREATE, durable.FILE_MODE)
-    try:
-        durable.write_all(descriptor, file.raw)
-    finally:
-        os.close(descriptor)
-    return path
+class _Tree(AbstractContextManager["_Tree"]):
+    """Writes new files below a directory.
 
+    The directory of the last file stays open, and most files are in the same as the one before: so the system need not
+    walk the path of each.
+    """
 
-def _make_directory(path: str, directories: set[str]) -> None:
-    if path not in directories:
-        _make_directory(path.rpartition("/")[0], directories)
-        Path(path).mkdir(mode=0o755)
-        directories.add(path)
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._open: tuple[str, int] | None = None
+        self.directories = {""}
+        """The paths of all directories below the root, and the root's, which is empty."""
+
+    def __exit__(self, *_: object) -> None:
+        if self._open is not None:
+            os.close(self._open[1])
+
+    def write(self, file: ArchiveFile) -> tuple[str, str]:
+        """Write a new file, make its directories, and return the path of the last one and the file's name there."""
+        directory, _, name = file.name.rpartition("/")
+        descriptor = os.open(name, _CREATE, durable.FILE_MODE, dir_fd=self.find(directory))
+        try:
+            if os.write(descriptor, file.raw) != len(file.raw):
+                os.lseek(descriptor, 0, os.SEEK_SET)
+                durable.write_all(descriptor, file.raw)
+        finally:
+            os.close(descriptor)
+        return directory, name
+
+    def find(self, directory: str) -> int:
+        """Return the open directory of this path, which is made if it is missing."""
+        if self._open is not None and self._open[0] == directory:
+            return self._open[1]
+        self._make(directory)
+        descriptor = os.open(self._root / directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        if self._open is not None:
+            os.close(self._open[1])
+        self._open = directory, descriptor
+        return descriptor
+
+    def _make(self, path: str) -> None:
+        if path not in self.directories:
+            self._make(path.rpartition("/")[0])
+            (self._root / path).mkdir(mode=0o755)
+            self.directories.add(path)
 
 
 def _sync(path: str | Path) -> None:

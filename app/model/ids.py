@@ -7,6 +7,7 @@ this package an id is always 32 lower-case digits.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import NamedTuple, NewType
 
 from ..errors import InvalidId
@@ -22,7 +23,9 @@ SEQ_MAX = 10**18 - 1
 
 _PLAIN = re.compile(r"[0-9a-f]{32}")
 _ID = re.compile(r"[0-9a-f]{32}|[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
-_match_event_name = re.compile(r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]{8,})\.json").fullmatch
+_EVENT_NAME = r"event-([0-9]{5}|[1-9][0-9]{5,17})-([0-9a-fA-F-]{8,})\.json"
+_match_event_name = re.compile(_EVENT_NAME).fullmatch
+_find_event_names = re.compile(rf"(?<![^\0]){_EVENT_NAME}(?![^\0])").findall
 
 
 class EventName(NamedTuple):
@@ -88,6 +91,12 @@ def find_event_name(file_name: str) -> EventName | None:
     """
     match = _match_event_name(file_name)
     return EventName(int(match[1]), match[2]) if match else None
+
+
+def sort_event_names(file_names: Iterable[str]) -> list[EventName]:
+    """Return the parts of those names that are event files', in log order. Faster than `find_event_name` for each."""
+    found = _find_event_names("\0".join(file_names))  # no name of a file has a NUL
+    return list(map(EventName._make, sorted([(int(seq), event_id) for seq, event_id in found])))
 
 
 def event_file_name(name: EventName) -> str:

@@ -14,6 +14,7 @@ from app.model.ids import (
     find_conversation_id,
     find_event_name,
     parse_conversation_id,
+    sort_event_names,
 )
 
 HEX = "45685019b9b6446bbd2d1e96d93e73eb"
@@ -89,11 +90,15 @@ def test_an_event_s_name_says_its_place_and_id(file_name: str, expected: EventNa
 )  # fmt: skip
 def test_other_names_are_no_events(file_name: str) -> None:
     assert find_event_name(file_name) is None
+    assert sort_event_names([f"event-00000-{EVENT}.json", file_name]) == [EventName(0, EVENT)]
 
 
 @given(st.integers(0, 10**18 - 1), st.from_regex(r"[0-9a-fA-F-]{8,40}", fullmatch=True))
 def test_every_place_and_id_has_a_name_that_says_them(seq: int, event_id: str) -> None:
-    assert find_event_name(event_file_name(EventName(seq, event_id))) == EventName(seq, event_id)
+    name = EventName(seq, event_id)
+    assert find_event_name(event_file_name(name)) == name
+    later = EventName(seq, f"{event_id}0")
+    assert sort_event_names(map(event_file_name, (later, name))) == [name, later]
 
 
 @given(st.integers(0, 10**7), st.integers(0, 10**7))

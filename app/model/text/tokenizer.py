@@ -31,7 +31,8 @@ TOKEN_MAX = 64
 _IDENTIFIER_MAX = 256
 _PARTS_MAX = 32
 
-_BORDER = "\ue000"
+_BETWEEN = " \ue000 "
+"""A border word."""
 _UNSPACED = re.compile(
     "[\u0e00-\u0e7f\u0e80-\u0eff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u3100-\u318f\u31f0-\u31ff"
     "\u3400-\u4dbf\u4e00-\u9fff\ua960-\ua97f\uac00-\ud7ff\uf900-\ufaff\U00020000-\U0003ffff]"
@@ -46,8 +47,6 @@ _MAY_HAVE_PARTS = re.compile(r"[A-Z0-9](?<=\S.)")
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[0-9]+|[^\x00-\x7f]+")
 _SIGNED = re.compile(r"(?<![\w+#.])(?:[a-z]\+\+|[a-z]#|\.net)(?![\w+#])", re.ASCII | re.IGNORECASE)
 """Words whose signs tell them from a single letter: C++, C#, F#, .NET."""
-_MAY_BE_SIGNED = ("++", "#", ".n", ".N")
-"""One of these is in every text that has such a word. Looking for them is faster: `_SIGNED` looks at each letter."""
 _SIGNS = {ord("+"): "\ue001", ord("#"): "\ue002", ord("."): "\ue003"}
 _WRITTEN = {ord(stored): chr(sign) for sign, stored in _SIGNS.items()}
 _ASCII_TOKEN = re.compile(r"[^\x00-/:-@\[-`{-\x7f]+")
@@ -114,9 +113,9 @@ def split(text: str) -> str:
             parts = _PARTS.findall(word) if len(word) <= _IDENTIFIER_MAX and _HAS_PARTS.search(word) else ()
             if 1 < len(parts) <= _PARTS_MAX:
                 groups.append(" ".join(parts).translate(_WORDS))
-    if any(map(text.__contains__, _MAY_BE_SIGNED)):
+    if "++" in text or "#" in text or ".n" in text or ".N" in text:  # faster than `_SIGNED`, which looks at each letter
         groups += sorted({word for word, _, _ in find_signed(text)})
-    return f" {_BORDER} ".join(groups)
+    return _BETWEEN.join(groups)
 
 
 def words_of(text: str) -> Iterator[tuple[str, int]]:
