@@ -12,18 +12,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from fastapi import FastAPI
 from starlette.middleware import Middleware
-from starlette.routing import BaseRoute
 
-from .. import __version__, logs
+from .. import logs
 from ..errors import OutOfMemory, is_out_of_memory
 from ..processes import die_with_parent, return_large_blocks
 from ..settings import LOOPBACK_HOSTS, Settings
 from ..store.admin.export_files import ExportFiles
 from ..store.follow.background import run_background
 from ..store.store import ConversationStore
-from . import error_responses, openapi
+from . import error_responses
 from .access.audit import Audit
 from .access.forwarded import ForwardedMiddleware
 from .access.key_files import KeyFiles, load_keys, load_read_keys
@@ -43,7 +41,7 @@ from .middleware import (
     StartupErrorMiddleware,
 )
 from .process import RELOADING, REPLACES, STOPPING, end_process_within, is_in_terminal, on_signals, reload_log_level
-from .routes import lists, mcp, page_routes
+from .routes import lists, mcp
 from .routes.direct_routes import DirectRoutesMiddleware
 from .routes.lazy_routes import LazyApplication, LazyRoutesMiddleware
 
@@ -71,16 +69,8 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     audit = Audit(app_metrics.note)
     open_paths = OPEN_PATHS | ({"/metrics"} if settings.open_metrics else frozenset())
     app = LazyApplication(
-        make_routes=partial(_make_routes, settings),
-        title="convstore",
-        version=__version__,
-        description="The conversations of an AI-agent server, listed from an index and opened from their files.",
+        settings,
         lifespan=_lifespan,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        telemetry={"tracing": False, "metrics": False, "logs": False},  # to ask whether to trace takes 5 % of a list
-        routes=[*mcp.ROUTES, *page_routes.ROUTES],
         middleware=[
             *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),
             *([Middleware(BasePathMiddleware, base_path=base)] if (base := settings.base_path) or trusted else []),
@@ -112,17 +102,10 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
     app.state.audit = audit
     app.state.started = time.monotonic()
     error_responses.install(app)
-    openapi.install(app, OPEN_PATHS)
     return app
 
 
-def _make_routes(settings: Settings, app: FastAPI) -> list[BaseRoute]:
-    from .routes.all_routes import make_routes  # noqa: PLC0415 - a quarter of a start; see `LazyApplication`
-
-    return make_routes(app, settings)
-
-
-def create_worker() -> FastAPI:
+def create_worker() -> LazyApplication:
     """Return the application of a worker of `convstore serve --workers N`, with settings from the environment.
 
     The worker stops when its parent ends. Otherwise it would keep the socket.

@@ -12,10 +12,15 @@ from .access.audit import READING_POSTS, SAFE_METHODS
 from .access.keys import Keys, read_given_key, require_full_key
 from .error_responses import error_response
 from .headers import API_KEY, join_header
-from .openapi import DOCS_PATHS
 
 HEALTH_PATHS = frozenset({"/alive", "/health", "/ready"})
 """Paths that accept any Host header. Probes address a server by its IP address, or send no Host header at all."""
+
+DOCUMENT_PATH = "/openapi.json"
+DOCS_PATH = "/docs"
+DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
+DOCS_PATHS = frozenset({DOCUMENT_PATH, DOCS_PATH, *(f"{DOCS_PATH}/{name}" for name in DOCS_FILES)})
+"""The paths of the API's document and its page (`app.api.openapi`), which contain no data."""
 
 OPEN_PATHS = HEALTH_PATHS | {"/server_info"} | DOCS_PATHS
 """Paths that need no key: the health checks, and the description of the API. They expose no data of the store."""

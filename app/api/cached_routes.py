@@ -16,8 +16,8 @@ from functools import cache, lru_cache
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
-from fastapi import Response
 from pydantic import BaseModel, ValidationError
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..errors import QueryTooSlow, StoreError

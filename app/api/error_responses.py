@@ -7,12 +7,11 @@ import logging
 from http import HTTPStatus
 from typing import Any, cast
 
-from fastapi import FastAPI, Request
-from fastapi.encoders import jsonable_encoder
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from pydantic import BaseModel
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from .. import errors, logs
 from ..errors import ConversationOwned, InvalidConversation, OwnershipLost, ParentRefused, StoreError
@@ -97,10 +96,9 @@ def error_response(status: int, code: str, detail: Any, headers: dict[str, str] 
     return _AsciiResponse({"detail": detail, "code": code}, status, headers)
 
 
-def install(app: FastAPI) -> None:
-    """Register the handlers that answer all errors of `app` with this body."""
+def install(app: Starlette) -> None:
+    """Register the handlers that answer all errors of `app` with this body, but for those of parameters."""
     app.add_exception_handler(StoreError, _store_error)
-    app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _unexpected)
 
@@ -141,15 +139,6 @@ def _list_problems(known: StoreError, method: str) -> list[dict[str, Any]]:
     return [{**one, "loc": [where, *one["loc"]]} for one in problems] or [
         {"type": "value_error", "loc": [where], "msg": str(known)}
     ]
-
-
-async def _invalid(_request: Request, error: Exception) -> JSONResponse:
-    """Say where the request is invalid.
-
-    Does not quote it, because it may contain secrets or values that JSON cannot hold.
-    """
-    detail = jsonable_encoder(cast(RequestValidationError, error).errors(), exclude={"ctx", "input"})
-    return error_response(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid_parameter", detail)
 
 
 async def _http_error(_request: Request, error: Exception) -> JSONResponse:

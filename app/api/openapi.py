@@ -16,21 +16,15 @@ from typing import Annotated, Any
 from fastapi import Body, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
-from pydantic import Field, WithJsonSchema
+from pydantic import WithJsonSchema
 
 from ..model.conversation import TITLE_MAX
-from ..model.facets import FacetKind
 from ..model.info import TAG_KEY, TAG_VALUE_MAX
 from ..model.validation import EVENT_ID, EVENT_KIND, SOURCES
+from .auth import DOCS_FILES, DOCS_PATH, DOCUMENT_PATH
 from .error_responses import ErrorBody
 from .headers import API_KEY, find_base_path
-from .params import ID_SCHEMA
-
-_DOCUMENT = "/openapi.json"
-_DOCS = "/docs"
-_DOCS_FILES = ("swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")
-DOCS_PATHS = frozenset({_DOCUMENT, _DOCS, *(f"{_DOCS}/{name}" for name in _DOCS_FILES)})
-"""The paths of the document and its page, which contain no data."""
+from .query_filters import ID_SCHEMA
 
 _FASTAPI_ERROR = "HTTPValidationError"
 _ERROR = {
@@ -100,10 +94,6 @@ _EVENT_SCHEMA = {
     "examples": [{"source": "user", "kind": "MessageEvent", "llm_message": _MESSAGE}],
 }
 
-_KIND = f"({'|'.join(FacetKind)}|{FacetKind.TAG}:[^,]+)"
-_FACETS_SCHEMA = {"type": "string", "pattern": f"^{_KIND}(,{_KIND})*$", "examples": ["status", "model,tag:area"]}
-
-FacetNames = Annotated[str, Field(max_length=1000), WithJsonSchema(_FACETS_SCHEMA)]
 NewConversation = Annotated[dict[str, Any], Body(), WithJsonSchema(_NEW_SCHEMA)]
 AnyEvent = Annotated[dict[str, Any], WithJsonSchema(_EVENT_SCHEMA)]
 
@@ -122,7 +112,7 @@ def install(app: FastAPI, open_paths: Container[str]) -> None:
         return JSONResponse({**openapi(), **({"servers": [{"url": base}]} if base else {})})
 
     app.openapi = openapi  # type: ignore[method-assign]
-    app.add_route(_DOCUMENT, get_document, include_in_schema=False)
+    app.add_route(DOCUMENT_PATH, get_document, include_in_schema=False)
     _serve_page(app)
 
 
@@ -148,16 +138,16 @@ def _serve_page(app: FastAPI) -> None:
     async def get_page(request: Request) -> HTMLResponse:
         return _render_page(f"{app.title}: API", find_base_path(request.scope))
 
-    app.add_api_route(_DOCS, get_page, include_in_schema=False)
-    for name in _DOCS_FILES:
+    app.add_api_route(DOCS_PATH, get_page, include_in_schema=False)
+    for name in DOCS_FILES:
         with as_file(files("fastapi_offline") / "static" / name) as path:
-            app.add_api_route(f"{_DOCS}/{name}", _file_endpoint(str(path)), include_in_schema=False)
+            app.add_api_route(f"{DOCS_PATH}/{name}", _file_endpoint(str(path)), include_in_schema=False)
 
 
 def _render_page(title: str, base: str) -> HTMLResponse:
-    script, style, icon = (f"{base}{_DOCS}/{name}" for name in _DOCS_FILES)
+    script, style, icon = (f"{base}{DOCS_PATH}/{name}" for name in DOCS_FILES)
     page = get_swagger_ui_html(
-        openapi_url=f"{base}{_DOCUMENT}",
+        openapi_url=f"{base}{DOCUMENT_PATH}",
         title=title,
         swagger_js_url=script,
         swagger_css_url=style,

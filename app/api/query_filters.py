@@ -1,26 +1,59 @@
-"""The conversation filters as parameters, the same for search, count, facets, messages and bulk requests."""
+"""The conversation filters as parameters, the same for search, count, facets, messages and bulk requests.
+
+Also the types of their fields, which other parameters and bodies share: ids and times. None of it needs FastAPI.
+"""
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
-from ..model.facets import Facet, parse_facets
+from ..errors import InvalidId
+from ..model.facets import Facet, FacetKind, parse_facets
 from ..model.filters import Archived, ConversationFilter, LookIn, Status, parse_tag
-from ..model.ids import ConversationId
+from ..model.ids import ConversationId, parse_conversation_id
 from ..model.periods import QUARTER_US
 from ..model.times import to_us
 from .cached_routes import CachedQuery
-from .openapi import FacetNames
-from .params import AnyId, Moment
 
+_ZONE_AFTER_SPACE = re.compile(r"(:\d\d(?:\.\d+)?) (\d\d:?\d\d)$")
 _INT64_MAX = 2**63 - 1
 _EMPTY: JsonDict = {"default": []}
 """Documents the default of a list. As a `default`, pydantic would copy it deeply for each request."""
+
+
+def _check_id(text: str, *, exact: bool = False) -> ConversationId:
+    try:
+        return parse_conversation_id(text, exact=exact)
+    except InvalidId as error:
+        raise ValueError(str(error)) from error
+
+
+def _restore_plus(given: object) -> object:
+    """Restore the plus of a time's zone offset. Unescaped in a URL, it arrives as a space."""
+    return _ZONE_AFTER_SPACE.sub(r"\1+\2", given) if isinstance(given, str) else given
+
+
+ID_SCHEMA = {
+    "type": "string",
+    "pattern": "^([0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12})$",
+}
+AnyId = Annotated[str, AfterValidator(_check_id), WithJsonSchema(ID_SCHEMA)]
+ExactId = Annotated[str, AfterValidator(partial(_check_id, exact=True)), WithJsonSchema(ID_SCHEMA)]
+"""The id of a conversation to change. Only a GET understands an id with other characters around it."""
+Moment = Annotated[datetime, BeforeValidator(_restore_plus)]
+
+_KIND = f"({'|'.join(FacetKind)}|{FacetKind.TAG}:[^,]+)"
+_FACETS_SCHEMA = {"type": "string", "pattern": f"^{_KIND}(,{_KIND})*$", "examples": ["status", "model,tag:area"]}
+FacetNames = Annotated[str, Field(max_length=1000), WithJsonSchema(_FACETS_SCHEMA)]
+
+VIEW = "full: ConversationInfo; row: about 500 bytes, without agent, metrics and settings (see ConversationRow)"
+"""What a list's `view` means."""
 
 TagText = Annotated[str, Field(min_length=1)]
 Cost = Annotated[float, Field(allow_inf_nan=False)]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from typing import Annotated, Literal
 
 import orjson
-from fastapi import Response
 from pydantic import BaseModel, Field
+from starlette.responses import Response
 
 from .. import trail
 from ..errors import ConversationNotFound, StoreError

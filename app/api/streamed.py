@@ -15,9 +15,8 @@ from tempfile import SpooledTemporaryFile
 from time import monotonic
 from typing import Any, TypeVar
 
-from fastapi import Request, Response
-from fastapi.responses import StreamingResponse
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 T = TypeVar("T")

@@ -22,8 +22,8 @@ from starlette.types import Scope
 
 from ..api.auth import PAGE_PATHS
 from ..api.headers import find_base_path
-from ..api.params import AnyId, IdInPath, Store
-from ..api.query_filters import FilterQuery
+from ..api.params import IdInPath, Store
+from ..api.query_filters import AnyId, FilterQuery
 from ..api.routes.upkeep import find_age_s, find_findings, find_usage
 from ..api.streamed import put_aside, until_client_leaves
 from ..index.conversation_list import Page

@@ -68,7 +68,7 @@ def served(*arguments: object, program: Sequence[str] = COMMAND, **environment: 
 def wait_until_in_step(url: str, key: str) -> None:
     """Wait until a server has compared its index with the disk once."""
     deadline = time.monotonic() + 60
-    with httpx.Client(base_url=url, headers={"X-Session-API-Key": key}) as client:
+    with httpx.Client(base_url=url, headers={"X-Session-API-Key": key}, timeout=60) as client:
         while not client.get("/api/index/status").json()["last_sweep_at"]:
             if time.monotonic() > deadline:
                 raise TimeoutError("the server did not bring its index up to date")
@@ -215,7 +215,10 @@ def test_a_port_in_use_is_explained(tmp_path: Path, convstore: Command) -> None:
 def test_a_first_build_runs_behind_the_answers(tmp_path: Path, processes: str) -> None:
     for number in range(1, 1101):
         make_conversation(tmp_path, number, events=1)
-    with served(tmp_path, "--no-auth", CONVSTORE_SYNC_PROCESSES=processes) as server, httpx.Client() as client:
+    with (
+        served(tmp_path, "--no-auth", CONVSTORE_SYNC_PROCESSES=processes) as server,
+        httpx.Client(timeout=60) as client,
+    ):
         phases = set()
         until = time.monotonic() + 60
         while True:

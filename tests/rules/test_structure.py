@@ -209,7 +209,6 @@ def test_a_server_makes_its_routes_after_it_can_answer_a_list() -> None:
         "lazy_routes",
         "lists",
         "mcp",
-        "page_routes",
     }
 
 

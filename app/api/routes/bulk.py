@@ -29,8 +29,8 @@ from ...store.read.reader import StoreReader
 from ...store.write.backlog import Done
 from ...web.encoders import find_encoder
 from ..error_responses import UNEXPECTED, ErrorBody, note_conflict
-from ..params import AnyId, Store, WritableStore
-from ..query_filters import FilterQuery
+from ..params import Store, WritableStore
+from ..query_filters import AnyId, FilterQuery
 from ..responses import EraseAnswer, Warned, make_erase_answer
 from ..streamed import StreamedResponse, until_client_leaves
 from .archives import log_left_out

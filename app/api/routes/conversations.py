@@ -14,7 +14,8 @@ from ...model.ids import ConversationId
 from ...model.info import RUNTIME_INFO
 from ..error_responses import ErrorBody
 from ..openapi import NewConversation
-from ..params import AnyId, IdInPath, IdToWrite, IncludeSkills, Store, WritableStore
+from ..params import IdInPath, IdToWrite, IncludeSkills, Store, WritableStore
+from ..query_filters import AnyId, FacetQuery, FilterQuery
 from ..responses import (
     Indexed,
     Success,
@@ -23,8 +24,9 @@ from ..responses import (
     written_response,
 )
 from ..streamed import Aside, put_aside, until_client_leaves
+from . import lists
 from .agents import needs_agent
-from .lists import count_conversations, count_facets, search_conversations
+from .lists import SearchQuery
 
 router = APIRouter(prefix="/api/conversations", tags=["conversations"])
 
@@ -160,11 +162,22 @@ class NavigateRequest(BaseModel):
     event_id: str | None = None
 
 
-router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)(
-    search_conversations
-)
-router.get("/count", responses={200: {"model": int}}, response_class=Response)(count_conversations)
-router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)(count_facets)
+@router.get("/search", responses={200: {"model": ConversationPage}, 400: {"model": ErrorBody}}, response_class=Response)
+async def search_conversations(store: Store, query: Annotated[SearchQuery, Query()]) -> Response:
+    """List conversations. Reads only the index."""
+    return await lists.search_conversations(store, query)
+
+
+@router.get("/count", responses={200: {"model": int}}, response_class=Response)
+async def count_conversations(store: Store, query: Annotated[FilterQuery, Query()]) -> Response:
+    """Count conversations under the filters of search."""
+    return await lists.count_conversations(store, query)
+
+
+@router.get("/facets", responses={200: {"model": FacetsBody}}, response_class=Response)
+async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
+    """Count conversations by status, model, tag and so on, under the filters of search."""
+    return await lists.count_facets(store, query)
 
 
 @router.get("/compare", responses=_NOT_FOUND | {200: {"model": Comparison}}, response_class=Response)

@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import orjson
-from fastapi import Response
+from starlette.responses import Response
 
 from ...errors import EventNotFound
 from ...files.log.event_log import RawEvent

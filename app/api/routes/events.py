@@ -31,7 +31,8 @@ from ...store.read.event_reader import UnreadableEvent as UnreadableAt
 from ...store.read.index_reader import PAGE_MAX
 from ..error_responses import ErrorBody
 from ..openapi import AnyEvent
-from ..params import IdInPath, IdToWrite, Limit, Moment, PageId, Store, WritableStore
+from ..params import IdInPath, IdToWrite, Limit, PageId, Store, WritableStore
+from ..query_filters import Moment
 from ..responses import (
     EraseAnswer,
     Success,

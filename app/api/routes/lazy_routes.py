@@ -1,47 +1,64 @@
 """An application that makes its routes when they are first needed.
 
-FastAPI takes 3 ms to build a route, and there are a hundred. A server answers its first list (`app.api.cached_routes`)
-without them, and makes them in a thread soon after that. A request that needs them earlier waits for them.
+FastAPI takes a sixth of a start to import, and 3 ms to build a route, and there are a hundred. A server answers its
+first lists and conversations (`app.api.cached_routes`) without it, and makes the routes in a thread soon after that. A
+request that needs them earlier waits for them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI
+from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ...settings import Settings
 
-class LazyApplication(FastAPI):
-    """A FastAPI application whose first routes come from `make_routes`, which is called once."""
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
-    def __init__(self, *, make_routes: Callable[[LazyApplication], list[BaseRoute]], **given: Any) -> None:  # noqa: ANN401 - as FastAPI has them
-        self._make_routes = make_routes
-        self._making = Lock()
-        self._has_routes = False
+
+class LazyApplication(Starlette):
+    """An application that answers by the routes of a FastAPI application, which is made once it is needed."""
+
+    def __init__(self, settings: Settings, **given: Any) -> None:  # noqa: ANN401 - as Starlette has them
         super().__init__(**given)
+        self._settings = settings
+        self._making = Lock()
+        self._made: tuple[FastAPI, ASGIApp] | None = None
+        self.router.default = self._answer
 
     @property
     def has_routes(self) -> bool:
         """Whether the routes were made."""
-        return self._has_routes
+        return self._made is not None
 
     @property
     def routes(self) -> list[BaseRoute]:
         """All routes. They are made if they were not."""
-        self.build_routes()
-        return self.router.routes
+        return self.build_routes()[0].router.routes
 
-    def build_routes(self) -> None:
-        """Make the routes, unless that was done. Any thread may call this."""
+    def openapi(self) -> dict[str, Any]:
+        """Return the document of all routes. They are made if they were not."""
+        return self.build_routes()[0].openapi()
+
+    def build_routes(self) -> tuple[FastAPI, ASGIApp]:
+        """Return the FastAPI application and what answers by its routes. Any thread may call this."""
         with self._making:
-            if not self._has_routes:
-                self.router.routes[:0] = self._make_routes(self)
-                self._has_routes = True
+            if self._made is None:
+                from . import all_routes  # noqa: PLC0415 - a third of a start
+
+                made = all_routes.make_application(self._settings, self.state)
+                self._made = made, all_routes.answering(made)
+            return self._made
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what no middleware answered."""
+        del scope["router"]  # the FastAPI application has another one
+        await self.build_routes()[1](scope, receive, send)
 
 
 class LazyRoutesMiddleware:

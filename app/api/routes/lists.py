@@ -6,18 +6,16 @@ A server answers these before it has imported its other routes, so this module i
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import orjson
-from fastapi import Query, Response
 from pydantic import Field
+from starlette.responses import Response
 
 from ...model.hits import Hit
 from ...model.page import SortOrder, View
 from ...store.read.index_reader import PAGE_MAX
+from ...store.read.reader import StoreReader
 from ..cached_routes import CachedQuery, Endpoint
-from ..params import VIEW, Store
-from ..query_filters import FacetQuery, FilterQuery
+from ..query_filters import VIEW, FacetQuery, FilterQuery
 from ..responses import json_response, page_response, progress_of, set_text_indexed
 
 
@@ -44,7 +42,7 @@ class SearchQuery(FilterQuery):
         return super().depends_on_index_only and not self.include_skills
 
 
-async def search_conversations(store: Store, query: Annotated[SearchQuery, Query()]) -> Response:
+async def search_conversations(store: StoreReader, query: SearchQuery) -> Response:
     """List conversations. Reads only the index."""
     page = await store.list_conversations(
         query.conversation_filter,
@@ -72,7 +70,7 @@ def _with_hits(item: bytes, hits: list[Hit]) -> bytes:
     return b"%b,%b" % (item[:-1], orjson.dumps({"hits": [hit.as_short_json() for hit in hits]})[1:])
 
 
-async def count_conversations(store: Store, query: Annotated[FilterQuery, Query()]) -> Response:
+async def count_conversations(store: StoreReader, query: FilterQuery) -> Response:
     """Count conversations under the filters of search."""
     response = json_response(b"%d" % await store.count_conversations(query.conversation_filter))
     if query.q is not None:
@@ -80,7 +78,7 @@ async def count_conversations(store: Store, query: Annotated[FilterQuery, Query(
     return response
 
 
-async def count_facets(store: Store, query: Annotated[FacetQuery, Query()]) -> Response:
+async def count_facets(store: StoreReader, query: FacetQuery) -> Response:
     """Count conversations by status, model, tag and so on, under the filters of search."""
     amounts = list(dict.fromkeys(query.sum))
     found = await store.count_facets(query.facets, query.conversation_filter, limit=query.limit, amounts=bool(amounts))

@@ -13,8 +13,8 @@ from ...model.ids import ConversationId
 from ...model.page import HitOrder
 from ...store.read.index_reader import PAGE_MAX
 from ..error_responses import ErrorBody
-from ..params import AnyId, Store
-from ..query_filters import SUBAGENTS, FilterQuery
+from ..params import Store
+from ..query_filters import SUBAGENTS, AnyId, FilterQuery
 from ..responses import TextIndexed, json_response, set_text_indexed
 
 router = APIRouter(prefix="/api/messages", tags=["messages"])

@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ...model.periods import Period
 from ...model.times import to_us
 from ..error_responses import ErrorBody
-from ..params import Moment, Store
-from ..query_filters import FilterQuery, split_names
+from ..params import Store
+from ..query_filters import FilterQuery, Moment, split_names
 
 router = APIRouter(prefix="/api/stats", tags=["statistics"], responses={422: {"model": ErrorBody}})
 

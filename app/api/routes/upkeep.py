@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, cast
 
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, TypeAdapter
+from starlette.datastructures import State
 
 from ... import __version__
 from ...settings import Settings
@@ -70,20 +71,20 @@ class UsageBody(BaseModel):
 _USAGE = TypeAdapter(UsageBody)
 
 
-def install(app: FastAPI, settings: Settings) -> None:
-    """Add the caches for these answers to an application."""
+def install(state: State, settings: Settings) -> None:
+    """Add the caches for these answers to the state of an application."""
 
     async def examine() -> list[Finding]:
         return [finding async for finding in examine_store(settings, __version__, sample=_SAMPLE)]
 
     def measuring(by: By) -> Remembered[StoreUsage]:
         async def work() -> StoreUsage:
-            return await measure(cast(StoreReader, app.state.store), by, _LARGEST)
+            return await measure(cast(StoreReader, state.store), by, _LARGEST)
 
         return Remembered(work, _USAGE_S)
 
-    app.state.findings = Remembered(examine, _DOCTOR_S)
-    app.state.usage = {by: measuring(by) for by in By}
+    state.findings = Remembered(examine, _DOCTOR_S)
+    state.usage = {by: measuring(by) for by in By}
 
 
 async def find_findings(request: Request) -> list[Finding]:

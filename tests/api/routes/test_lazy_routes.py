@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -44,6 +46,12 @@ async def test_lists_and_conversations_are_answered_before_the_routes_are_made(
     assert not app.has_routes
     assert (await client.get(f"{ONE}/outline")).status_code == 200
     assert app.has_routes
+
+
+def test_the_application_is_imported_without_fastapi() -> None:
+    program = "import sys, app.api.app; print('fastapi' in sys.modules, 'starlette' in sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout == "False True\n"
 
 
 @pytest.mark.parametrize(

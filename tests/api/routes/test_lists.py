@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from typing import get_type_hints
+
 from fastapi.routing import APIRoute
 
 from app.api.routes import conversations, lists
 
 
-def test_each_cached_route_is_also_a_route_of_fastapi_with_the_same_endpoint() -> None:
+def test_each_cached_route_is_also_a_route_of_fastapi_with_the_same_parameters() -> None:
     registered = {
-        route.path: route.endpoint
+        route.path: (route.endpoint.__name__, get_type_hints(route.endpoint).get("query"))
         for route in conversations.router.routes
         if isinstance(route, APIRoute) and route.methods == {"GET"}
     }
-    assert {path: endpoint for path, (endpoint, _) in lists.CACHED_ROUTES.items()}.items() <= registered.items()
+    cached = {path: (endpoint.__name__, query) for path, (endpoint, query) in lists.CACHED_ROUTES.items()}
+    assert cached.items() <= registered.items()
