@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -53,19 +52,6 @@ QUERIES: list[tuple[str, list[tuple[str, str]], int]] = [
     ("count", [("event_count__gte", "99999999999999999999")], 422),
     ("count", [("updated_at__lt", "yesterday")], 422),
 ]
-
-
-@pytest.fixture
-async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(Settings(store=corpus)) as client:
-        yield client
-
-
-@pytest.fixture
-async def long(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(lists, "CACHED_ROUTES", {})
-    async with serving(Settings(store=corpus, index_url=f"sqlite:///{tmp_path / 'own.db'}")) as client:
-        yield client
 
 
 async def test_both_ways_answer_alike(short: httpx.AsyncClient, long: httpx.AsyncClient) -> None:

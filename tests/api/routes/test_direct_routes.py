@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
-import pytest
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app import Settings
-from app.api import app as application
 from app.files.layout import list_directories
 from app.model.ids import dashed
 from tests.builders import make_conversation, make_id
@@ -18,29 +14,6 @@ from tests.conftest import serving
 
 ONE = f"/api/conversations/{make_id(1)}"
 PAGE = f"{ONE}/events/search"
-
-
-class PassesOn:
-    """The middleware of an application without direct routes."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(scope, receive, send)
-
-
-@pytest.fixture
-async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
-    async with serving(Settings(store=corpus)) as client:
-        yield client
-
-
-@pytest.fixture
-async def long(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    monkeypatch.setattr(application, "DirectRoutesMiddleware", PassesOn)
-    async with serving(Settings(store=corpus, index_url=f"sqlite:///{tmp_path / 'own.db'}")) as client:
-        yield client
 
 
 async def test_both_ways_answer_alike(short: httpx.AsyncClient, long: httpx.AsyncClient, corpus: Path) -> None:
