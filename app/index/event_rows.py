@@ -108,7 +108,8 @@ async def list_events(
     parameters |= {"uuid": uuid, "row_limit": limit}
     if after is not None:
         parameters |= {"after_seq": after.key, "after_id": after.id}
-    return list(map(EventName._make, await index.fetch_all(sql, parameters)))
+    # a tuple's own constructor: a page has a hundred, and EventName's takes twice as long
+    return [tuple.__new__(EventName, row) for row in await index.fetch_all(sql, parameters)]
 
 
 @lru_cache(maxsize=256)
