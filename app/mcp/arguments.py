@@ -13,6 +13,7 @@ from ..model.filters import Archived, ConversationFilter, LookIn, Status, parse_
 from ..model.page import SortOrder
 from ..model.periods import Period
 from ..model.times import to_us
+from .quoting import shorten
 
 CHARS_MAX = 4000
 """The default length of an answer."""
@@ -20,6 +21,8 @@ CHARS_MAX = 4000
 _CHARS_LEAST, CHARS_MOST = 2000, 40_000
 _TEXT_MAX = 4200
 _WINDOW_MAX = 50
+_PROBLEMS_TOLD = 10
+_NAME_MAX = 64
 
 
 def _as_list(given: object) -> object:
@@ -208,12 +211,13 @@ def _shorten(value: Any, definitions: dict[str, Any]) -> Any:  # noqa: ANN401 - 
 
 
 def explain(error: ValidationError) -> str:
-    """Return what is wrong with arguments, in one sentence for each, without their values."""
+    """Return what is wrong with arguments, in one sentence for each of the first, without their values."""
     told = []
     for problem in error.errors(include_url=False, include_input=False):
-        name = ".".join(str(part) for part in problem["loc"]) or "arguments"
+        name = shorten(".".join(str(part) for part in problem["loc"]), _NAME_MAX) or "arguments"
         told.append(f"{name}: {problem['msg']}")
-    return "; ".join(told)
+    more = len(told) - _PROBLEMS_TOLD
+    return "; ".join([*told[:_PROBLEMS_TOLD], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _to_us(moment: datetime | None) -> int | None:

@@ -44,10 +44,15 @@ async def list_recent(access: Access) -> list[Listed]:
         Listed(
             f"{SCHEME}{row['id']}",
             f"conversation {row['id'][:8]}",
-            f'Its title, quoted: "{shorten(name_conversation(row["title"], row["preview"]), _NAME_MAX)}"',
+            f"Its title, quoted: {_between_quotes(name_conversation(row['title'], row['preview']))}",
         )
         for row in rows
     ]
+
+
+def _between_quotes(text: str) -> str:
+    """Return text as one line between quotation marks. Those in the text are escaped, so that it cannot end there."""
+    return orjson.dumps(shorten(text, _NAME_MAX)).decode()
 
 
 async def read_conversation(access: Access, uri: str) -> str:

@@ -11,7 +11,7 @@ import orjson
 from ..errors import ConversationNotFound
 from ..model.filters import ConversationFilter, is_blank
 from ..model.hits import HitPage
-from ..model.ids import ConversationId, dashed
+from ..model.ids import SEQ_MAX, ConversationId, dashed
 from ..model.page import View
 from ..model.secrets import mask_credentials
 from .answers import (
@@ -238,7 +238,7 @@ async def get_events(access: Access, asked: GetEvents) -> str:
         center, before, after = last.seq, asked.before + asked.after, 0
     else:
         is_number = isinstance(around, int) or (around.isdecimal() and len(around) <= _NUMBER_DIGITS)
-        center = int(around) if is_number else (await log.get_name(str(around))).seq
+        center = min(int(around), SEQ_MAX) if is_number else (await log.get_name(str(around))).seq
         before, after = asked.before, asked.after
     first = max(center - before, 0)
     window = await log.begin_window(first, max(center, 0) + after + 1 - first, _WINDOW_MAX_BYTES)

@@ -64,3 +64,13 @@ def test_wrong_arguments_are_told_without_their_values() -> None:
     assert told.count(";") == 3
     assert "conversation_id: Field required" in told
     assert "conversation: Extra inputs are not permitted" in told
+
+
+def test_names_of_wrong_arguments_are_told_in_short_and_on_one_line() -> None:
+    given = {"x\nquery: fine\x1b[2J\u202e" + "y" * 100_000: 1, **{f"z{number}": 1 for number in range(10_000)}}
+    with pytest.raises(ValidationError) as raised:
+        GetEvents.model_validate({"conversation_id": "abcd", **given})
+    told = explain(raised.value)
+    assert len(told) < 1000
+    assert told.isprintable()
+    assert told.endswith("; and 9991 more")

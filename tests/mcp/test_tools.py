@@ -220,6 +220,9 @@ async def test_events_around_a_hit_are_read_by_number_or_id(decided: Path, ask: 
         beyond = await asking("get_events", conversation_id=ONE, around=99)
         assert "No event to show around 99." in beyond
         assert "Earlier events: get_events around 2." in beyond
+        for around in (10**30, "9" * 12):
+            assert "No event to show" in await asking("get_events", conversation_id=ONE, around=around)
+        assert "event 0," in await asking("get_events", conversation_id=ONE, around=-(10**30))
 
 
 async def test_what_was_cut_left_out_or_unreadable_is_said(root: Path, ask: AskingOpener) -> None:
