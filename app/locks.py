@@ -85,7 +85,7 @@ def lock_file(
     Raises:
         OSError: the file cannot be opened or locked; FileNotFoundError if its directory is missing.
     """
-    began = time.monotonic()
+    began: float | None = None
     while True:
         descriptor = os.open(path, _OPEN, 0o600, dir_fd=dir_fd)
         try:
@@ -96,6 +96,7 @@ def lock_file(
             os.close(descriptor)
             raise
         os.close(descriptor)
+        began = time.monotonic() if began is None else began
         waited_s = time.monotonic() - began
         if waited_s >= timeout_s:
             return None
@@ -108,9 +109,10 @@ def is_named(descriptor: int, path: str | Path, *, dir_fd: int | None = None) ->
     The number of its links does not tell, because NFS keeps a deleted file that is open under another name.
     """
     try:
-        return os.path.samestat(os.stat(path, dir_fd=dir_fd, follow_symlinks=False), os.fstat(descriptor))
+        named, opened = os.stat(path, dir_fd=dir_fd, follow_symlinks=False), os.fstat(descriptor)
     except OSError:
         return False
+    return named.st_ino == opened.st_ino and named.st_dev == opened.st_dev
 
 
 def hold_lock(name: str, timeout_s: float, *, dir_fd: int) -> AbstractContextManager[None]:

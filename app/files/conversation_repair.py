@@ -150,7 +150,7 @@ def _is_refused(name: str, left: list[str]) -> bool:
 
 
 def _wrong_state(opened: _OpenedFiles) -> list[str]:
-    reason = fold(replace(opened.files, problems=(), state=dict(opened.files.state or {}))).unreadable
+    reason = fold(opened.files._replace(problems=(), state=dict(opened.files.state or {}))).unreadable
     return [reason] if reason else []
 
 
@@ -219,7 +219,7 @@ def _mend_meta(opened: _OpenedFiles, state: dict[str, Any] | None) -> Mend:
         return Mend(layout.META, f"{was}; {_ALL_KEPT}", kept_whole)
     salvaged = salvage(_read(opened, layout.META))
     salvaged = salvaged if is_same_id(salvaged, opened.files.id) else {}
-    made = first_meta(replace(opened.files, state=dict(state or {}), meta=salvaged, problems=()))
+    made = first_meta(opened.files._replace(state=dict(state or {}), meta=salvaged, problems=()))
     kept = {name: orjson.dumps(value) for name, value in salvaged.items() if value is not None}
     tags = (state or {}).get("tags")
     if isinstance(tags, dict) and tags:

@@ -21,9 +21,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from types import TracebackType
+from typing import NamedTuple
 
 import orjson
 
@@ -86,18 +88,18 @@ def _read(fd: int, name: str) -> Lease | None:
         WriteFailed: the operating system refuses to read the file, so the owner is unknown.
     """
     try:
-        value = parse_json_object(layout.read_with_status(name, fd)[0])
+        raw = layout.read_with_status(name, fd)[0]
+        return _parse_again(raw) if len(raw) <= _USUAL_BYTES else _parse(raw)
     except FileNotFoundError:
         return None
     except UnreadableFile as error:
         if error.failed:
             raise WriteFailed(f"{name} {error}, so the conversation's owner is unknown; nothing was written") from error
         return None
-    return _parse(value)
 
 
-def _parse(value: dict[str, Any]) -> Lease | None:
-    match value:
+def _parse(raw: bytes) -> Lease | None:
+    match value := parse_json_object(raw):
         case {"owner_instance_id": str(owner), "generation": int(generation), "expires_at": int() | float() as expires}:
             host, given = value.get("owner_host"), value.get("convstore")
             ours = given if isinstance(given, dict) else {}
@@ -111,6 +113,12 @@ def _parse(value: dict[str, Any]) -> Lease | None:
                 head_from if type(head_from) is int else None,
             )
     return None
+
+
+_parse_again = lru_cache(maxsize=256)(_parse)
+"""Remembers leases, because each write reads the same one again."""
+
+_USUAL_BYTES = 1000
 
 
 def is_held(root: Path, lease: Lease | None) -> bool:
@@ -253,8 +261,7 @@ def renew(root: Path, directory: str, lease: Lease, *, ttl_s: float = TTL_S) -> 
         return longer
 
 
-@contextmanager
-def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[Lease]:
+def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> AbstractContextManager[Lease]:
     """Check that `lease` is still valid, and hold its lock for one write into the open directory `fd`.
 
     Yields the lease as it is on disk.
@@ -266,19 +273,53 @@ def hold_lease(root: Path, directory: str, fd: int, lease: Lease) -> Iterator[Le
         LockTimeout: another program held the lock for 10 s.
         WriteFailed: the lease cannot be read.
     """
-    with hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd), liveness.writing(root):
-        now_lease = _read(fd, LEASE)
-        if now_lease is None and os.path.lexists(root / directory / LEASE):
-            now_lease = _read(fd, LAST_LEASE)
-        if now_lease is None or now_lease.released or not now_lease.is_same_ownership(lease):
-            raise OwnershipLost(
-                f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
-                f"but by {now_lease.owner if now_lease and not now_lease.released else 'nobody'}; "
-                "nothing was written. Open it again"
-            )
-        if not is_named(fd, f"{root}/{directory}"):
-            raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
-        yield now_lease
+    return _HeldLease(root, directory, fd, lease)
+
+
+class _HeldLease(AbstractContextManager[Lease]):
+    """A class, because an append takes one, and a generator takes longer than the system calls."""
+
+    __slots__ = ("_directory", "_fd", "_lease", "_lock", "_root", "_writing")
+
+    def __init__(self, root: Path, directory: str, fd: int, lease: Lease) -> None:
+        self._root, self._directory, self._fd, self._lease = root, directory, fd, lease
+        self._lock = hold_lock(LEASE_LOCK, _LOCK_TIMEOUT_S, dir_fd=fd)
+        self._writing = liveness.writing(root)
+
+    def __enter__(self) -> Lease:
+        self._lock.__enter__()
+        try:
+            self._writing.__enter__()
+            try:
+                return _require_same(self._root, self._directory, self._fd, self._lease)
+            except BaseException:
+                self._writing.__exit__(None, None, None)
+                raise
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            self._writing.__exit__(None, None, None)
+        finally:
+            self._lock.__exit__(None, None, None)
+
+
+def _require_same(root: Path, directory: str, fd: int, lease: Lease) -> Lease:
+    """Return the lease on disk if it is still `lease`. The caller holds its lock."""
+    now_lease = _read(fd, LEASE)
+    if now_lease is None and os.path.lexists(root / directory / LEASE):
+        now_lease = _read(fd, LAST_LEASE)
+    if now_lease is None or now_lease.released or not now_lease.is_same_ownership(lease):
+        raise OwnershipLost(
+            f"conversation {directory} is no longer owned by {lease.owner} (generation {lease.generation}), "
+            f"but by {now_lease.owner if now_lease and not now_lease.released else 'nobody'}; "
+            "nothing was written. Open it again"
+        )
+    if not is_named(fd, f"{root}/{directory}"):
+        raise OwnershipLost(f"conversation {directory} was moved away or deleted; nothing was written")
+    return now_lease
 
 
 @contextmanager
@@ -311,20 +352,42 @@ def check_lease(root: Path, directory: str, lease: Lease) -> Lease:
         return read_lease(fd) or lease
 
 
-@contextmanager
-def open_to_write(root: Path, directory: str) -> Iterator[int]:
+def open_to_write(root: Path, directory: str) -> AbstractContextManager[int, None]:
     """Open a conversation's directory for writing, and convert OSErrors in the block.
 
     Raises:
         ConversationNotFound: there is no such directory, or it was just deleted.
         DiskFull, WriteFailed: the operating system refused a write in the block.
     """
-    with durable.explain_errors(f"conversation {directory}"):
+    return _OpenToWrite(root, directory)
+
+
+class _OpenToWrite(AbstractContextManager[int, None]):
+    """A class, because an append takes one, and a generator takes longer than the system calls."""
+
+    __slots__ = ("_directory", "_explained", "_opened")
+
+    def __init__(self, root: Path, directory: str) -> None:
+        self._directory = directory
+        self._explained = durable.explain_errors(f"conversation {directory}")
+        self._opened = layout.open_directory(f"{root}/{directory}")
+
+    def __enter__(self) -> int:
         try:
-            with layout.open_directory(f"{root}/{directory}") as fd:
-                yield fd
-        except (FileNotFoundError, NotADirectoryError) as error:
-            raise ConversationNotFound(f"there is no conversation {directory} ({error.strerror})") from error
+            return self._opened.__enter__()
+        except OSError as error:
+            self._explain(error)
+            raise
+
+    def __exit__(self, _kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._opened.__exit__(None, None, None)
+        self._explain(error)
+
+    def _explain(self, error: BaseException | None) -> None:
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            raise ConversationNotFound(f"there is no conversation {self._directory} ({error.strerror})") from error
+        if error is not None:
+            self._explained.__exit__(type(error), error, None)
 
 
 def write_lease(fd: int, lease: Lease, *, sync_name: bool = False) -> None:

@@ -14,7 +14,7 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import cache
 from math import inf
@@ -118,20 +118,24 @@ def host_name(root: Path) -> str:
     return socket.gethostname() if shared is None or shared.name is None else shared.name
 
 
-@contextmanager
-def writing(root: Path) -> Iterator[None]:
+def writing(root: Path) -> AbstractContextManager[None]:
     """Make `require_alive` check, in this thread and during the block, that this host may write to the store `root`.
 
     Raises:
         HostSilent: it may not.
     """
     shared = _SHARED.get(root)
-    if shared is None:
-        yield
-        return
-    before = _WRITTEN.set(shared.hosts)
+    return _ALONE if shared is None else _writing(shared.hosts)
+
+
+_ALONE = nullcontext()
+
+
+@contextmanager
+def _writing(hosts: Hosts) -> Iterator[None]:
+    before = _WRITTEN.set(hosts)
     try:
-        shared.hosts.require_alive()
+        hosts.require_alive()
         yield
     finally:
         _WRITTEN.reset(before)

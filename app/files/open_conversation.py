@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -248,7 +247,7 @@ class OpenConversation:
                 rows.append(EventRow(name, one.facts))
                 preview = preview_text(one.written) if self.files.log.needs_preview else ""
                 log = self.files.log.with_event(one.facts, preview, status.st_mtime_ns)
-                self.files = replace(self.files, log=log)
+                self.files = self.files._replace(log=log)
                 head = Head(name.event_id) if one.moves and change.head is None else head
         warning = None
         try:
@@ -285,7 +284,7 @@ class OpenConversation:
         self._overwrite_failed = False
         self._fingerprints = self._fingerprints._replace(state=fingerprint_of(status))
         state = {**(self.files.state or {}), **{name: orjson.loads(value) for name, value in dumped.items()}}
-        self.files = replace(self.files, state=state, modified_us=status.st_mtime_ns // 1000)
+        self.files = self.files._replace(state=state, modified_us=status.st_mtime_ns // 1000)
         self._head = head or self._head
 
     def _move_head(self, fd: int, leaf: bytes) -> os.stat_result | None:
@@ -313,8 +312,7 @@ class OpenConversation:
         status = durable.replace(fd, layout.META, kept.raw)
         self._meta = kept
         self._fingerprints = self._fingerprints._replace(meta=fingerprint_of(status))
-        self.files = replace(
-            self.files,
+        self.files = self.files._replace(
             meta=parse_json_object(kept.raw),
             meta_mtime_ns=status.st_mtime_ns,
             meta_placed_ns=layout.placed_ns(status),
@@ -326,7 +324,7 @@ class OpenConversation:
         raw, status = write_sidecar(fd, change.sidecar)
         self._fingerprints = self._fingerprints._replace(sidecar=fingerprint_of(status))
         others = tuple(problem for problem in self.files.problems if not problem.startswith(layout.SIDECAR))
-        self.files = replace(self.files, sidecar=parse_json_object(raw), problems=others)
+        self.files = self.files._replace(sidecar=parse_json_object(raw), problems=others)
 
     def _first_meta(self, fd: int) -> RawObject:
         """Return a meta.json for a conversation without one; the OpenHands CLI never writes one.
@@ -338,7 +336,7 @@ class OpenConversation:
             raise UnreadableFile(f"conversation {self.directory}: {layout.META} cannot be read, so it is not replaced")
         self._read_log(fd)
         workspace = self._state.find("workspace") if self._state else None
-        kept = first_meta(replace(self.files, state=dict(self.files.state or {})))
+        kept = first_meta(self.files._replace(state=dict(self.files.state or {})))
         return kept.with_values({"workspace": workspace}) if workspace else kept
 
     def _get_head(self, events_fd: int) -> Head:
@@ -389,7 +387,7 @@ class OpenConversation:
         if not self.log_read:
             first, last = self.names.list_ends(LOOK_BACK)
             log = metadata_reader.summarize_ends(self.reader, fd, first, last, len(self.names), None)
-            self.files = replace(self.files, log=log)
+            self.files = self.files._replace(log=log)
             self.log_read = not log.failed
 
 

@@ -6,7 +6,6 @@ quarters. Whoever writes event rows updates these counts in the same transaction
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -92,7 +91,11 @@ class SpanCount(NamedTuple):
 
 def add_activity(index: WriteConnection, added: Iterable[tuple[int, int | None]]) -> None:
     """Count new events: the key of the conversation and the time in microseconds of each."""
-    counts = Counter((key, time_us // QUARTER_US) for key, time_us in added if time_us is not None)
+    counts: dict[tuple[int, int], int] = {}
+    for key, time_us in added:
+        if time_us is not None:
+            place = key, time_us // QUARTER_US
+            counts[place] = counts.get(place, 0) + 1
     rows = [{"key": key, "quarter": quarter, "events": events} for (key, quarter), events in counts.items()]
     index.execute_many(_ADD, rows)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache, lru_cache
+from operator import ne
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -58,10 +59,12 @@ def known_sql() -> Sql:
 
 
 @cache
-def _versions_sql() -> Sql:
+def _versions_sql(*, of_one: bool) -> Sql:
+    """Return the statement for what may have changed of some conversations. One is found without a list, in a third."""
     columns = conversation.c
     versions = (columns.lease_generation, columns.revision, columns.signature, columns.events_behind)
-    return compiled(select(columns.uuid, columns.id, *versions).where(is_any_of(columns.uuid, "ids")))
+    asked = columns.id == bindparam("key") if of_one else is_any_of(columns.id, "keys")
+    return compiled(select(columns.uuid, columns.id, *versions).where(asked))
 
 
 def _as_known(values: Sequence[Any]) -> KnownRow:
@@ -108,10 +111,12 @@ def _find_unchanged(
 ) -> dict[ConversationId, KnownRow]:
     """Return the remembered rows whose revision and signature are unchanged; a new index may have the same revision."""
     unchanged = {}
-    rows = index.fetch_all(_versions_sql(), _asked_ids(list(remembered)))
+    keys = [one.key for one in remembered.values()]
+    asked = {"key": keys[0]} if len(keys) == 1 else {"keys": orjson.dumps(keys).decode()}
+    rows = index.fetch_all(_versions_sql(of_one=len(keys) == 1), asked)
     for uuid, key, generation, revision, signature, events_behind in rows:
-        before = remembered[uuid]
-        if (key, revision, signature) == (before.key, before.revision, before.signature):
+        before = remembered.get(uuid)
+        if before is not None and (key, revision, signature) == (before.key, before.revision, before.signature):
             unchanged[uuid] = KnownRow(
                 key, generation, revision, signature, events_behind, before.searched_title, before.row
             )
@@ -119,12 +124,13 @@ def _find_unchanged(
 
 
 _WRITTEN = (*COLUMNS, "signature", "events_behind", "revision")
+_PARAMETERS = tuple(f"{name}_" for name in _WRITTEN)
 
 
 @lru_cache(maxsize=256)
-def _update_sql(names: tuple[str, ...]) -> Sql:
-    """Return the statement that sets only these columns, because updating database indexes costs most."""
-    values = ", ".join(f"{name} = :{name}_" for name in names)
+def _update_sql(places: tuple[int, ...]) -> Sql:
+    """Return the statement that sets only these of `_WRITTEN`, because updating database indexes costs most."""
+    values = ", ".join(f"{_WRITTEN[place]} = :{_PARAMETERS[place]}" for place in places)
     return Sql(f"UPDATE conversation SET {values} WHERE id = :key_", {})  # noqa: S608
 
 
@@ -181,17 +187,18 @@ def _update_columns(
 
     `events_behind` is never reset here, because an append adds only its own events, and others may be missing.
     """
-    updates: dict[tuple[str, ...], list[dict[str, object]]] = {}
+    updates: dict[tuple[int, ...], list[dict[str, object]]] = {}
     bodies, others, retagged = [], [], []
     replaced = set()
     for stored, (row, signature) in known:
         behind = max(events_behind, stored.events_behind)
         now = *row[:_NUMBER], signature, behind, revision if row != stored.row else stored.revision
         was = *stored.row[:_NUMBER], stored.signature, stored.events_behind, stored.revision
-        differs = {name: value for name, value, before in zip(_WRITTEN, now, was, strict=True) if value != before}
+        differs = [place for place, is_other in enumerate(map(ne, now, was)) if is_other]
         if differs:
-            values: dict[str, object] = {f"{name}_": value for name, value in differs.items()}
-            updates.setdefault(tuple(differs), []).append(values | {"key_": stored.key})
+            values: dict[str, object] = {_PARAMETERS[place]: now[place] for place in differs}
+            values["key_"] = stored.key
+            updates.setdefault(tuple(differs), []).append(values)
         if row.shared != stored.row.shared or not stored.row.body:
             others.append((stored.key, row))
             replaced.add(stored.row.shared)
@@ -199,9 +206,10 @@ def _update_columns(
             bodies.append({"conversation_": stored.key, "body_": row.body, "preview_": row.preview})
         if row.tags != stored.row.tags:
             retagged.append((stored.key, row))
-    for names, values_of_all in updates.items():
-        index.execute_many(_update_sql(names), values_of_all)
-    index.execute_many(_update_info_sql(), bodies)
+    for places, values_of_all in updates.items():
+        index.execute_many(_update_sql(places), values_of_all)
+    if bodies:
+        index.execute_many(_update_info_sql(), bodies)
     if others:
         _upsert_infos(index, others)
         shared_fields.delete_unused(index, replaced)

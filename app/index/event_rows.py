@@ -521,15 +521,24 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
         for name in change.delete
     ]
     rows = [(change.key, row) for change in changes for row in change.write]
-    fresh = [
-        {"conversation": key, "seq": row.name.seq, "event_id": row.name.event_id, "unreadable": row.unreadable}
-        | {"kind": row.facts.kind, "source": row.facts.source}
-        | {"timestamp": row.facts.timestamp_us, "tool": row.facts.tool, "number": row.facts.number}
-        for key, row in rows
-    ]
-    said = [
-        MessageText(key, *row.name, row.facts.timestamp_us, row.facts.text, row.facts.tool_text) for key, row in rows
-    ]
+    fresh: list[dict[str, object]] = []
+    said: list[MessageText] = []
+    for key, ((seq, event_id), facts, unreadable) in rows:
+        kind, source, time_us, tool, text, _, tool_text, number = facts
+        fresh.append(
+            {
+                "conversation": key,
+                "seq": seq,
+                "event_id": event_id,
+                "kind": kind,
+                "source": source,
+                "timestamp": time_us,
+                "tool": tool,
+                "unreadable": unreadable,
+                "number": number,
+            }
+        )
+        said.append(MessageText(key, seq, event_id, time_us, text, tool_text))
     deleted = index.execute_many(_delete_sql(), gone) if gone else 0
     inserted = index.execute_many(_insert_sql(), fresh)
     edited = [
@@ -540,10 +549,10 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
     if inserted != len(fresh):
         here = [{name: one[name] for name in ("conversation", "seq", "event_id")} for one in fresh]
         index.execute_many(_delete_edits_sql(), here)
-    index.execute_many(_insert_edits_sql(), edited)
-    if not gone and inserted == len(
-        fresh
-    ):  # texts are written together with their events, so new events have no texts yet
+    if edited:
+        index.execute_many(_insert_edits_sql(), edited)
+    # texts are written together with their events, so new events have no texts yet
+    if not gone and inserted == len(fresh):
         add_activity(index, [(key, row.facts.timestamp_us) for key, row in rows])
         log_blocks.add_counts(index, (_counted(key, row) for key, row in rows))
         return inserted + add_messages(index, said)

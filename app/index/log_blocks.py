@@ -66,20 +66,21 @@ class Counted(NamedTuple):
 
 def add_counts(index: WriteConnection, added: Iterable[Counted]) -> None:
     """Count new events."""
+    blocked = [one for one in added if one.seq >= ROWS_READ]
+    if not blocked:
+        return
     events: Counter[tuple[int, int, str, str, str]] = Counter()
     unreadable: Counter[tuple[int, int, str, str, str]] = Counter()
-    for one in added:
-        if one.seq >= ROWS_READ:
-            place = (one.key, one.seq // BLOCK, one.kind, one.source, one.tool or "")
-            events[place] += 1
-            unreadable[place] += one.unreadable is not None
+    for one in blocked:
+        place = (one.key, one.seq // BLOCK, one.kind, one.source, one.tool or "")
+        events[place] += 1
+        unreadable[place] += one.unreadable is not None
     names = ("conversation", "block", "kind", "source", "tool")
     rows = [
         {**dict(zip(names, place, strict=True)), "events": number, "unreadable": unreadable[place]}
         for place, number in events.items()
     ]
-    if rows:
-        index.execute_many(_ADD, rows)
+    index.execute_many(_ADD, rows)
 
 
 def recount(index: WriteConnection, changed: Iterable[tuple[int, int]]) -> None:

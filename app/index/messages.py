@@ -397,8 +397,14 @@ def add_messages(index: WriteConnection, said: Iterable[MessageText]) -> int:
         last[first] += 1
         if is_among(last[first], first):
             rows.append(
-                {"id": last[first], "conversation": one.conversation, "seq": one.seq, "event_id": one.event_id}
-                | {"text": one.text, "tool_text": one.tool_text}
+                {
+                    "id": last[first],
+                    "conversation": one.conversation,
+                    "seq": one.seq,
+                    "event_id": one.event_id,
+                    "text": one.text,
+                    "tool_text": one.tool_text,
+                }
             )
     index.execute_many(_insert_sql(), rows)
     add_words(index, [(row["id"], row["text"], row["tool_text"]) for row in rows])

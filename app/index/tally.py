@@ -99,11 +99,12 @@ _DROP_DAYS = Sql(
 
 def add_changes(index: WriteConnection, changes: Iterable[Change]) -> None:
     """Count changes of conversations: each row before and after. None: the conversation is new, or it is deleted."""
+    counted = [one for one in changes if one[0] is None or one[1] is None or not _counts_alike(one[0], one[1])]
+    if not counted:
+        return
     values: Counter[_Facet] = Counter()
     days: Counter[_Day] = Counter()
-    for before, after in changes:
-        if before is not None and after is not None and _counts_alike(before, after):
-            continue
+    for before, after in counted:
         for row, by in ((before, -1), (after, 1)):
             if row is not None:
                 for value in _values_of(row):

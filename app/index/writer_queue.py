@@ -6,9 +6,9 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from concurrent.futures import Future
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from typing import NamedTuple
 
 
@@ -44,18 +44,13 @@ class WriterQueue:
             self._waiting.append(asked.turn)
             return asked
 
-    @contextmanager
-    def turn(self, asked: Asked) -> Iterator[None]:
+    def turn(self, asked: Asked) -> AbstractContextManager[None]:
         """Wait in this thread for the turn, and hold it during the block.
 
         Raises:
             concurrent.futures.CancelledError: the turn was cancelled.
         """
-        asked.turn.result()
-        try:
-            yield
-        finally:
-            self._pass_on()
+        return _Turn(self, asked)
 
     @asynccontextmanager
     async def turn_of_task(self) -> AsyncIterator[None]:
@@ -65,14 +60,15 @@ class WriterQueue:
             await asyncio.wrap_future(asked.turn)
         except asyncio.CancelledError:
             if not asked.turn.cancel():  # the turn had come, but the task was cancelled before it noticed
-                self._pass_on()
+                self.pass_on()
             raise
         try:
             yield
         finally:
-            self._pass_on()
+            self.pass_on()
 
-    def _pass_on(self) -> None:
+    def pass_on(self) -> None:
+        """Give the turn to the next writer."""
         with self._guard:
             while self._waiting:
                 following = self._waiting.popleft()
@@ -80,3 +76,19 @@ class WriterQueue:
                     following.set_result(None)
                     return
             self._taken = False
+
+
+class _Turn(AbstractContextManager[None]):
+    """A class, because an append takes one, and a generator takes longer than the locks."""
+
+    __slots__ = ("_asked", "_queue")
+
+    def __init__(self, queue: WriterQueue, asked: Asked) -> None:
+        self._queue, self._asked = queue, asked
+
+    def __enter__(self) -> None:
+        if self._asked.turn is not _COME:
+            self._asked.turn.result()
+
+    def __exit__(self, *_: object) -> None:
+        self._queue.pass_on()

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from itertools import islice
+from math import inf
 from typing import Any, NamedTuple
 
 import orjson
@@ -18,7 +18,7 @@ from .event import STATE_UPDATE, EventFacts
 from .filters import Status, shelf_of
 from .ids import ConversationId, dashed, find_parent_in_path
 from .info import compose_info, is_agent, list_misshapen, related_id
-from .secrets import mask_shown
+from .secrets import mask_text
 from .text.event_text import SAID_VERSION
 from .text.tokenizer import SPLIT_VERSION, fold_title
 from .times import AHEAD_MAX_US, find_time_us, format_us
@@ -106,13 +106,16 @@ def plausible_meta_times(meta: Mapping[str, Any] | None, placed_ns: int | None) 
 
     If `placed_ns` is None, return both.
     """
-    told = (find_time_us((meta or {}).get(name)) for name in ("created_at", "updated_at"))
-    latest_us = None if placed_ns is None else placed_ns // 1000 + AHEAD_MAX_US
-    return MetaTimes(*(us if us is None or latest_us is None or us <= latest_us else None for us in told))
+    told = meta or {}
+    created_us, updated_us = find_time_us(told.get("created_at")), find_time_us(told.get("updated_at"))
+    latest_us = inf if placed_ns is None else placed_ns // 1000 + AHEAD_MAX_US
+    return MetaTimes(
+        created_us if created_us is None or created_us <= latest_us else None,
+        updated_us if updated_us is None or updated_us <= latest_us else None,
+    )
 
 
-@dataclass(frozen=True, slots=True)
-class LogSummary:
+class LogSummary(NamedTuple):
     """The facts about a log that a conversation's row needs.
 
     Times are microseconds UTC, or None if no event has a time. `last_us` is the time of the last event that is not a
@@ -159,8 +162,10 @@ class LogSummary:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class ConversationFiles:
+_NO_FIELDS: Mapping[str, Any] = {}
+
+
+class ConversationFiles(NamedTuple):
     """The contents of a conversation's directory.
 
     `meta` and `state` are None if the file is missing or unreadable. `problems` has the reasons, but a missing
@@ -178,7 +183,7 @@ class ConversationFiles:
     modified_us: int
     problems: tuple[str, ...] = ()
     failed: bool = False
-    sidecar: dict[str, Any] = field(default_factory=dict)
+    sidecar: Mapping[str, Any] = _NO_FIELDS
     meta_placed_ns: int | None = None
     """The later of meta.json's mtime and ctime, or None if there is no meta.json."""
 
@@ -255,9 +260,10 @@ def fold_next(before: Folded | None, files: ConversationFiles) -> Folded:
     """Return the same as `fold`, but if only the log and HEAD changed since `before`, reuse the other fields."""
     if before is None or before.info is None or not _only_log_and_head_differ(before.files, files):
         return _fold_whole(files, include_skills=False)
-    head = {_HEAD: files.state[_HEAD]} if files.state and _HEAD in files.state else {}
-    mask_shown(head)
-    return _with_log(before.row, before.info | head, files)
+    info = dict(before.info)
+    if files.state and _HEAD in files.state:
+        info[_HEAD] = mask_text(files.state[_HEAD])
+    return _with_log(before.row, info, files)
 
 
 def _only_log_and_head_differ(before: ConversationFiles, now: ConversationFiles) -> bool:
@@ -265,10 +271,10 @@ def _only_log_and_head_differ(before: ConversationFiles, now: ConversationFiles)
     same = before.meta is now.meta and before.sidecar is now.sidecar and before.problems == now.problems
     if not same or before.state is None or now.state is None or before.state.keys() != now.state.keys():
         return False
-    states = (before.state, now.state)
-    if not all(isinstance(state.get(_HEAD, ""), str) for state in states):
+    known = before.state
+    if not (isinstance(known.get(_HEAD, ""), str) and isinstance(now.state.get(_HEAD, ""), str)):
         return False
-    return all(value is before.state[name] for name, value in now.state.items() if name != _HEAD)
+    return not [name for name, value in now.state.items() if value is not known[name] and name != _HEAD]
 
 
 def _fold_whole(files: ConversationFiles, *, include_skills: bool) -> Folded:
@@ -276,7 +282,7 @@ def _fold_whole(files: ConversationFiles, *, include_skills: bool) -> Folded:
         return _with_log(*_fold(files, include_skills=include_skills), files)
     except (RecursionError, orjson.JSONEncodeError) as error:
         reason = f"its files cannot be shown: {str(error) or type(error).__name__}"
-        bare = replace(files, meta=None, state=None, problems=(*files.problems, reason))
+        bare = files._replace(meta=None, state=None, problems=(*files.problems, reason))
         return _with_log(*_fold(bare, include_skills=False), bare)._replace(info=None)
 
 

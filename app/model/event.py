@@ -22,6 +22,7 @@ CONVERSATION_ERROR = "ConversationErrorEvent"
 _NAME_MAX = 200
 _PATH_MAX = 4096
 _EDITS_MAX = 100
+_EDITING_KINDS = ("ACPToolCallEvent", "ObservationEvent")
 _IMAGE_STARTS = {"/9j/": "jpeg", "R0lGOD": "gif", "UklGR": "webp"}
 """How the base64 of an image begins, but for PNG."""
 
@@ -156,10 +157,10 @@ def event_facts(event: dict[str, Any], zone: tzinfo | None, *, tools: bool = Fal
 
 
 def _find_number(event: dict[str, Any]) -> int | None:
-    gone = event.get("forgotten_event_ids")
-    if event.get("kind") == "Condensation" and isinstance(gone, list):
+    kind = event.get("kind")
+    if kind == "Condensation" and isinstance(gone := event.get("forgotten_event_ids"), list):
         return len(gone)
-    return 1 if event.get("kind") == "HookExecutionEvent" and event.get("blocked") else None
+    return 1 if kind == "HookExecutionEvent" and event.get("blocked") else None
 
 
 def edited_paths(event: dict[str, Any]) -> tuple[str, ...]:
@@ -169,12 +170,14 @@ def edited_paths(event: dict[str, Any]) -> tuple[str, ...]:
     a command in a terminal changed is not known. Source: openhands-sdk and openhands-tools 1.58.
     """
     found: list[object] = []
-    seen = event.get("observation")
-    if event.get("kind") == "ACPToolCallEvent" and not event.get("is_error") and event.get("status") != "failed":
+    kind, seen = event.get("kind"), event.get("observation")
+    if kind not in _EDITING_KINDS:
+        return ()
+    if kind == "ACPToolCallEvent" and not event.get("is_error") and event.get("status") != "failed":
         content = event.get("content")
         blocks = [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
         found = [one.get("path") for one in blocks if one.get("type") == "diff"]
-    elif event.get("kind") == "ObservationEvent" and isinstance(seen, dict) and not seen.get("is_error"):
+    elif kind == "ObservationEvent" and isinstance(seen, dict) and not seen.get("is_error"):
         if isinstance(seen.get("new_content"), str) and seen.get("command") != "view":
             found = [seen.get("path")]
         commit = seen.get("commit")

@@ -54,6 +54,7 @@ _parse_known_us = lru_cache(maxsize=256)(_parse_us)
 """Remembers the times of conversations, which are needed again for each of their events."""
 
 
+@lru_cache(maxsize=256)
 def format_us(moment_us: int) -> str:
     """Return ISO 8601 text as pydantic writes it: 2026-10-18T04:58:00Z, with six decimals if there are any."""
     return (_EPOCH + timedelta(microseconds=moment_us)).isoformat().replace("+00:00", "Z")

@@ -44,11 +44,13 @@ def complete_event(event: Mapping[str, Any], zone: tzinfo | None) -> dict[str, A
     given = dict(event)
     event_id = given.pop("id", None)
     timestamp = given.pop("timestamp", None)
-    event_id = str(uuid4()) if event_id is None else event_id
-    timestamp = datetime.now(zone).replace(tzinfo=None).isoformat() if timestamp is None else timestamp
-    if not isinstance(event_id, str) or not _match_id(event_id):
+    if event_id is None:
+        event_id = str(uuid4())
+    elif not isinstance(event_id, str) or not _match_id(event_id):
         raise InvalidEvent(f"event id {_shown(event_id)} is invalid; an id has 8 to 64 hexadecimal digits or dashes")
-    if find_time_us(timestamp, zone) is None:
+    if timestamp is None:
+        timestamp = datetime.now(zone).replace(tzinfo=None).isoformat()
+    elif find_time_us(timestamp, zone) is None:
         raise InvalidEvent(f"event {event_id}: timestamp {_shown(timestamp)} is not an ISO 8601 time")
     if given.get("source") not in SOURCES:
         raise InvalidEvent(f"event {event_id}: source {_shown(given.get('source'))} is not one of {', '.join(SOURCES)}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -309,14 +308,14 @@ def test_the_tags_of_a_row_are_bounded_texts(tags: object, found: object) -> Non
 
 @pytest.mark.parametrize("value", [None, 0, "true", 1, [True]])
 def test_only_a_plain_true_archives(value: object) -> None:
-    row = fold(replace(files({}, {}), sidecar={"archived": value}))
+    row = fold(files({}, {})._replace(sidecar={"archived": value}))
     assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (False, False, False)
-    row = fold(replace(files({}, {}), sidecar={"archived": True, "pinned": True}))
+    row = fold(files({}, {})._replace(sidecar={"archived": True, "pinned": True}))
     assert (row.archived, body(row)["archived"], body(row)["pinned"]) == (True, True, True)
 
 
 NEXT_LOG = LogSummary(event_count=4, first_us=NOON_US + 1, last_us=NOON_US + 2 * HOUR_US, last_mtime_ns=3)
-PREVIEWED = replace(NEXT_LOG, preview="Fix it")
+PREVIEWED = NEXT_LOG._replace(preview="Fix it")
 LATER: list[dict[str, Any]] = [
     {"state": {"leaf_event_id": make_id(8)}, "log": NEXT_LOG},
     {"state": {"leaf_event_id": make_id(9)}, "log": PREVIEWED},
@@ -348,7 +347,7 @@ def changed(before: ConversationFiles, fields: dict[str, Any]) -> ConversationFi
     for name in ("meta", "state"):
         if name in fields:
             fields = fields | {name: {**(getattr(before, name) or {}), **fields[name]}}
-    return replace(before, **fields)
+    return before._replace(**fields)
 
 
 def test_after_an_event_was_appended_the_state_is_not_looked_through_again() -> None:

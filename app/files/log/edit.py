@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from ...errors import EventExists, EventNotFound, InvalidEvent
@@ -19,8 +18,10 @@ TagEdit = Callable[[Mapping[str, str]], Mapping[str, str]]
 """Takes the tags of a conversation and returns the new tags."""
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+_NOTHING: Mapping[str, Any] = {}
+
+
+class Edit(NamedTuple):
     """One write. It appends events, then moves HEAD, then sets fields of the three files.
 
     `tags` go into two files: meta.json, and base_state.json, from which answers take them.
@@ -28,13 +29,13 @@ class Edit:
 
     events: Sequence[Mapping[str, Any]] = ()
     head: Head | None = None
-    state: Mapping[str, Any] = field(default_factory=dict)
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    sidecar: Mapping[str, Any] = field(default_factory=dict)
+    state: Mapping[str, Any] = _NOTHING
+    meta: Mapping[str, Any] = _NOTHING
+    sidecar: Mapping[str, Any] = _NOTHING
     tags: TagEdit | None = None
     made_ids: frozenset[str] = frozenset()
     """The ids of events that were made up for this edit, so that no log has them."""
-    known: Mapping[str, int | None] = field(default_factory=dict)
+    known: Mapping[str, int | None] = _NOTHING
     """What the index knows of ids in this edit: the numbers of events, and None for an id that the log lacks."""
     is_message: bool = False
     """Whether an event is a message of the user. It makes a finished or stuck conversation idle, as in agent-server."""
@@ -53,11 +54,11 @@ class Edit:
             InvalidConversation: a tag is invalid.
         """
         if self.is_message and (files.state or {}).get("execution_status") in (Status.FINISHED, Status.STUCK):
-            return replace(self, state={**self.state, "execution_status": Status.IDLE.value}, is_message=False)
+            return self._replace(state={**self.state, "execution_status": Status.IDLE.value}, is_message=False)
         if self.tags is None:
             return self
         tags = check_tags(self.tags(find_tags(files)))
-        return replace(self, state={**self.state, "tags": tags}, meta={**self.meta, "tags": tags}, tags=None)
+        return self._replace(state={**self.state, "tags": tags}, meta={**self.meta, "tags": tags}, tags=None)
 
 
 class Written(NamedTuple):
@@ -112,17 +113,20 @@ def prepare_events(
         raw = dump_event(with_parent(event, parent))
         written = parse_json_object(raw)
         facts = event_facts(written, reader.zone, tools=reader.tools)
-        prepared.append(PreparedEvent(event_id, raw, facts, written, moves_head(event)))
+        moves = moves_head(event)
+        prepared.append(PreparedEvent(event_id, raw, facts, written, moves))
         seen.add(event_id)
-        head = Head(event_id) if moves_head(event) else head
+        head = Head(event_id) if moves else head
     if change.head and change.head.event_id is not None and change.head.event_id not in names:
         raise EventNotFound(f"conversation {directory} has no event {change.head.event_id[:64]!r}")
     return prepared
+
+
+_FIRST_FIELDS = dict.fromkeys(("id", "timestamp", "source", "parent_id"))
 
 
 def with_parent(event: Mapping[str, Any], parent: str | None) -> Mapping[str, Any]:
     """Return an event with its parent as the fourth field, as in agent-server's files. None adds no parent."""
     if parent is None or event.get("parent_id") == parent:
         return event
-    first = {name: event[name] for name in ("id", "timestamp", "source")}
-    return first | {"parent_id": parent} | {name: value for name, value in event.items() if name not in first}
+    return {**_FIRST_FIELDS, **event, "parent_id": parent}

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, NamedTuple
@@ -343,15 +343,31 @@ class LogNames:
         self.file_count += 1
 
 
-@contextmanager
-def open_events(conversation_fd: int) -> Iterator[int]:
+def open_events(conversation_fd: int) -> AbstractContextManager[int]:
     """Open events/ for writing, and create it if it is missing."""
-    if find_fingerprint(layout.EVENTS, conversation_fd) is None:
-        with suppress(FileExistsError):
-            os.mkdir(layout.EVENTS, 0o777, dir_fd=conversation_fd)
-            durable.sync_directory(conversation_fd)
-    with layout.open_directory(layout.EVENTS, conversation_fd) as events_fd:
-        yield events_fd
+    return _OpenEvents(conversation_fd)
+
+
+class _OpenEvents(AbstractContextManager[int]):
+    """A class, because an append needs one, and a generator takes longer than the system calls."""
+
+    __slots__ = ("_conversation_fd", "_opened")
+
+    def __init__(self, conversation_fd: int) -> None:
+        self._conversation_fd = conversation_fd
+        self._opened = layout.open_directory(layout.EVENTS, conversation_fd)
+
+    def __enter__(self) -> int:
+        try:
+            return self._opened.__enter__()
+        except FileNotFoundError:
+            with suppress(FileExistsError):
+                os.mkdir(layout.EVENTS, 0o777, dir_fd=self._conversation_fd)
+                durable.sync_directory(self._conversation_fd)
+            return self._opened.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.__exit__(None, None, None)
 
 
 def append(

@@ -9,8 +9,8 @@ from __future__ import annotations
 import math
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -55,11 +55,12 @@ class SqliteWriteConnection:
 
     def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
-        return self._driver.execute(sql.text, {**sql.constants, **params}).fetchall()
+        parameters = {**sql.constants, **params} if sql.constants else params
+        return self._driver.execute(sql.text, parameters).fetchall()
 
     def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return the total number of changed table rows."""
-        parameters = [{**sql.constants, **row} for row in rows]
+        parameters = [{**sql.constants, **row} for row in rows] if sql.constants else list(rows)
         return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0
 
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
@@ -95,18 +96,12 @@ class Writer:
         self._patience_s = _PATIENCE_S
         self._connected: sqlite3.Connection | None = None
 
-    @contextmanager
-    def transaction(self, *, patience_s: float, durable: bool) -> Iterator[SqliteWriteConnection]:
+    def transaction(self, *, patience_s: float, durable: bool) -> AbstractContextManager[SqliteWriteConnection]:
         """Run the block in a transaction in the calling thread. If the block raises, it is rolled back.
 
         Waits at most `patience_s` seconds for another program that holds SQLite's own lock.
         """
-        try:
-            yield SqliteWriteConnection(self._begin(patience_s, durable=durable))
-        except BaseException:
-            self._end(commit=False)
-            raise
-        self._end(commit=True)
+        return _Transaction(self, patience_s, durable=durable)
 
     def purge(self, *, patience_s: float) -> bool:
         """Write the database anew without the remains of deleted rows, and empty the write-ahead log.
@@ -127,7 +122,8 @@ class Writer:
         if self._connected is not None:
             self._connected.close()
 
-    def _begin(self, patience_s: float, *, durable: bool) -> sqlite3.Connection:
+    def begin(self, patience_s: float, *, durable: bool) -> sqlite3.Connection:
+        """Begin a transaction. `end` must follow, also if this raises."""
         if self._connected is None:
             self._connected = self._connect()
         level = "FULL" if durable else "NORMAL"
@@ -152,7 +148,8 @@ class Writer:
             raise
         return connection
 
-    def _end(self, *, commit: bool) -> None:
+    def end(self, *, commit: bool) -> None:
+        """End the transaction, if one was begun. If it cannot be committed, it is rolled back."""
         if self._connected is None:
             return
         try:
@@ -161,6 +158,25 @@ class Writer:
         finally:
             if self._connected.in_transaction:
                 self._connected.execute("ROLLBACK")
+
+
+class _Transaction(AbstractContextManager[SqliteWriteConnection]):
+    """A class, because an append needs one, and a generator takes longer than most statements."""
+
+    __slots__ = ("_durable", "_patience_s", "_writer")
+
+    def __init__(self, writer: Writer, patience_s: float, *, durable: bool) -> None:
+        self._writer, self._patience_s, self._durable = writer, patience_s, durable
+
+    def __enter__(self) -> SqliteWriteConnection:
+        try:
+            return SqliteWriteConnection(self._writer.begin(self._patience_s, durable=self._durable))
+        except BaseException:
+            self._writer.end(commit=False)
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._writer.end(commit=kind is None)
 
 
 def sync_url(path: Path) -> URL:

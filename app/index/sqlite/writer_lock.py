@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -28,19 +28,29 @@ _IMPATIENCE_S = 0.001
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
-@contextmanager
-def writer_lock(path: Path, timeout_s: float) -> Iterator[None]:
+def writer_lock(path: Path, timeout_s: float) -> AbstractContextManager[None]:
     """Hold the lock of all processes that write to an index. Waits in the calling thread.
 
     Raises:
         IndexBusy: another process held the lock for `timeout_s` seconds.
         IndexUnusable: the lock file cannot be opened, or its directory is missing.
     """
-    descriptor = _lock_to_write(path, timeout_s)
-    try:
-        yield
-    finally:
-        os.close(descriptor)
+    return _WriterLock(path, timeout_s)
+
+
+class _WriterLock(AbstractContextManager[None]):
+    """A class, because an append takes one, and a generator takes longer than the system calls."""
+
+    __slots__ = ("_descriptor", "_path", "_timeout_s")
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        self._path, self._timeout_s, self._descriptor = path, timeout_s, -1
+
+    def __enter__(self) -> None:
+        self._descriptor = _lock_to_write(self._path, self._timeout_s)
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
 
 
 @asynccontextmanager
@@ -55,15 +65,12 @@ async def writer_lock_of_task(path: Path, timeout_s: float) -> AsyncIterator[Non
 
 
 def _lock_to_write(path: Path, timeout_s: float) -> int:
-    def grow_impatient(waited_s: float) -> float:
-        return max(_PATIENCE_S * (1 - waited_s), _IMPATIENCE_S)
-
     try:
-        turn = lock_file(f"{path}.turn", timeout_s=timeout_s, pause_s=grow_impatient)
+        turn = lock_file(f"{path}.turn", timeout_s=timeout_s, pause_s=_grow_impatient)
         if turn is None:
             raise _busy(path, timeout_s)
         try:
-            descriptor = lock_file(f"{path}.lock", timeout_s=timeout_s, pause_s=lambda _: _IMPATIENCE_S)
+            descriptor = lock_file(f"{path}.lock", timeout_s=timeout_s, pause_s=_be_impatient)
         finally:
             os.close(turn)
     except OSError as error:
@@ -71,6 +78,14 @@ def _lock_to_write(path: Path, timeout_s: float) -> int:
     if descriptor is None:
         raise _busy(path, timeout_s)
     return descriptor
+
+
+def _grow_impatient(waited_s: float) -> float:
+    return max(_PATIENCE_S * (1 - waited_s), _IMPATIENCE_S)
+
+
+def _be_impatient(_waited_s: float) -> float:
+    return _IMPATIENCE_S
 
 
 def try_lock_beside(path: Path, name: str) -> int | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
+from functools import lru_cache
 from typing import Any
 from unicodedata import normalize
 
@@ -84,6 +85,7 @@ def preview_of(text: str) -> str:
     return line if len(line) <= PREVIEW_MAX else line[: PREVIEW_MAX - 1].rstrip() + "…"
 
 
+@lru_cache(maxsize=256)
 def searchable_title(title: str) -> str:
     """Return the searchable text of a conversation's title."""
     return mask_text(normalize("NFC", title.replace("\0", " "))).strip()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import AbstractAsyncContextManager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 from ...errors import (
@@ -305,7 +305,7 @@ class ConversationWriter:
             with suppress(IndexBusy, IndexUnusable):
                 async with self._context.index.read() as connection, connection.snapshot():
                     known = await event_rows.find_seqs(connection, self.id, ids, len(names))
-        return replace(change, known=known or {})
+        return change._replace(known=known or {})
 
     def _begin(self, change: Edit) -> _BegunWrite:
         begun = _BegunWrite(Waiting())

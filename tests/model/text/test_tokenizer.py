@@ -32,6 +32,7 @@ def test_a_title_is_folded(title: str | None, folded: str) -> None:
     [
         ("C++, c# and (F#)", ["c++", "c#", "f#"]),
         ("on .NET; C/C++", [".net", "c++"]),
+        ("é C++ and .NET", [".net", "c++"]),
         ("ASP.NET example.net a+b C+ #c x#y c#1 c+++ ## C++17", []),
     ],
 )
