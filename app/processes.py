@@ -20,7 +20,7 @@ _ARENAS = 2
 
 
 def return_large_blocks() -> None:
-    """Make glibc return each freed block of a megabyte or more to the operating system at once.
+    """Make glibc return each freed block of 128 kB or more to the operating system at once.
 
     By default, glibc raises this limit up to 32 MB as larger blocks are freed. Blocks below the limit come from an
     arena of the thread, and small blocks that are still in use keep freed memory in the arena. Other C libraries are

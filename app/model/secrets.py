@@ -173,7 +173,7 @@ def _mask_tokens(text: str) -> str:
 
 
 _COMMAND = re.compile(r"(?:.*_)?(?:args|argv|commands?|cmd)", re.IGNORECASE)
-_LOGINS = ("u", "user", "proxy-user")
+_LOGINS = ("u", "user", "U", "proxy-user")
 """The options of curl whose value is a name, a colon and a password."""
 _OPTION = re.compile(r"--?([A-Za-z][A-Za-z0-9_-]*)")
 _ASSIGNMENT = re.compile(r"(-{0,2}([A-Za-z][A-Za-z0-9_-]*)(?:=|:\s*))(.+)", re.DOTALL)

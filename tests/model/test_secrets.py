@@ -158,8 +158,8 @@ COMMANDS: list[tuple[object, object]] = [
     (["-u", "me:x", "--user", "a:y"], ["-u", f"me:{MASK}", "--user", f"a:{MASK}"]),
     (["run", "-u", "1000:1000", "--user=me:x"], ["run", "-u", "1000:1000", f"--user=me:{MASK}"]),
     (
-        "curl -u me:x --proxy-user 'a:y' --user $LOGIN -u b",
-        f"curl -u me:{MASK} --proxy-user a:{MASK} --user $LOGIN -u b",
+        "curl -u me:x --proxy-user 'a:y' --user $LOGIN -u b -U c:z",
+        f"curl -u me:{MASK} --proxy-user a:{MASK} --user $LOGIN -u b -U c:{MASK}",
     ),
 ]
 
