@@ -232,6 +232,23 @@ def test_a_first_build_runs_behind_the_answers(tmp_path: Path, processes: str) -
         assert {"metadata", "events"} <= phases <= {"metadata", "events", "text", "idle"}
 
 
+_LOADED = """
+import sys, uvicorn
+from app import Settings
+from app.cli.serve import options
+uvicorn.Config("app.api.app:create_worker", **options(Settings(store=sys.argv[1]))).load()
+print("websockets" in sys.modules)
+"""
+
+
+@pytest.mark.long
+def test_a_server_imports_no_websockets_before_it_has_one(root: Path) -> None:
+    environment = {**os.environ, "CONVSTORE_STORE": str(root), "CONVSTORE_NO_AUTH": "true"}
+    command = [sys.executable, "-c", _LOADED, str(root)]
+    ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert ran.stdout == "False\n"
+
+
 def test_where_nobody_can_listen_is_told_plainly(root: Path, convstore: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
