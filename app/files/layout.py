@@ -11,7 +11,7 @@ import errno
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from enum import Enum
 from pathlib import Path
@@ -42,6 +42,8 @@ LOG_LOCK_TIMEOUT_S = 30.0
 """agent-server waits as long for this lock; see openhands-sdk 1.58, conversation/event_store.py."""
 
 _FILE_MAX_BYTES = 512 * 1024 * 1024
+PIECE_BYTES = 1 << 20
+"""The number of bytes that are read at once of a file that is copied."""
 _STATES = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO})
 _match_lease_file = re.compile(
     rf"{re.escape(LEASE_LOCK)}|{re.escape(LEASE)}|{re.escape(LAST_LEASE)}"
@@ -323,18 +325,10 @@ def read_with_status(name: str, dir_fd: int, max_bytes: int | None = None) -> tu
         FileNotFoundError, UnreadableFile: as `read_file`.
         LargeFile: it is larger than `max_bytes`, and was not read.
     """
-    try:
-        descriptor = os.open(name, _READ, dir_fd=dir_fd)
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=is_transient_error(error)) from error
+    descriptor = _open_file(name, dir_fd)
     try:
         status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableFile("not a regular file")
-        if status.st_size > _FILE_MAX_BYTES:
-            raise UnreadableFile(f"larger than {_FILE_MAX_BYTES >> 20} MiB")
+        _require_readable(status)
         if max_bytes is not None and status.st_size > max_bytes:
             raise LargeFile
         return _read_all(descriptor, status.st_size), status
@@ -342,6 +336,39 @@ def read_with_status(name: str, dir_fd: int, max_bytes: int | None = None) -> tu
         raise UnreadableFile(f"cannot be read ({error.strerror})", failed=True) from error
     finally:
         os.close(descriptor)
+
+
+def read_pieces(name: str, dir_fd: int) -> Generator[bytes]:
+    """Yield the bytes of a regular file in an open directory, `PIECE_BYTES` at a time.
+
+    Raises:
+        FileNotFoundError, UnreadableFile: as `read_file`.
+    """
+    descriptor = _open_file(name, dir_fd)
+    try:
+        _require_readable(os.fstat(descriptor))
+        while piece := os.read(descriptor, PIECE_BYTES):
+            yield piece
+    except OSError as error:
+        raise UnreadableFile(f"cannot be read ({error.strerror})", failed=True) from error
+    finally:
+        os.close(descriptor)
+
+
+def _open_file(name: str, dir_fd: int) -> int:
+    try:
+        return os.open(name, _READ, dir_fd=dir_fd)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UnreadableFile(f"cannot be opened ({error.strerror})", failed=is_transient_error(error)) from error
+
+
+def _require_readable(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise UnreadableFile("not a regular file")
+    if status.st_size > _FILE_MAX_BYTES:
+        raise UnreadableFile(f"larger than {_FILE_MAX_BYTES >> 20} MiB")
 
 
 def placed_ns(status: os.stat_result) -> int:

@@ -26,7 +26,7 @@ from ..errors import (
     WriteFailed,
 )
 from ..locks import NoLocks, hold_lock, no_locks, try_lock
-from ..model.archive_format import ArchiveFile
+from ..model.archive_format import ArchiveFile, FileInPieces
 from ..model.ids import ConversationId, sort_event_names
 from . import durable, layout
 from .layout import Kind
@@ -107,7 +107,7 @@ def require_space(root: Path, size_bytes: int) -> None:
 def publish_new(
     root: Path,
     conversation_id: ConversationId,
-    files: Iterable[ArchiveFile],
+    files: Iterable[ArchiveFile | FileInPieces],
     *,
     staging_prefix: str = _STAGING,
     read_back: bool = True,
@@ -139,16 +139,16 @@ class Staged(NamedTuple):
 def stage(
     root: Path,
     conversation_id: ConversationId,
-    files: Iterable[ArchiveFile],
+    files: Iterable[ArchiveFile | FileInPieces],
     *,
     staging_prefix: str = _STAGING,
     read_back: bool = True,
 ) -> Staged:
     """Write a conversation into a staging directory, from which `publish` renames it.
 
-    With `read_back`, `publish` compares all files with what was written. The source of an import may be deleted
-    afterwards; that of a fork stays. The directory's name is `staging_prefix`, the id and a random part, because two
-    processes may create one conversation.
+    With `read_back`, `publish` compares all files with what was written, and none may be in pieces. The source of an
+    import may be deleted afterwards; that of a fork stays. The directory's name is `staging_prefix`, the id and a
+    random part, because two processes may create one conversation.
 
     Raises:
         DiskFull, WriteFailed: writing failed; nothing is left.
@@ -214,19 +214,19 @@ def remove_leftovers(root: Path, staging_prefix: str, before_s: float) -> None:
                     shutil.rmtree(left.path)
 
 
-def _write(staging: Path, files: Iterable[ArchiveFile], written: ContentDigest | None) -> list[str]:
+def _write(staging: Path, files: Iterable[ArchiveFile | FileInPieces], written: ContentDigest | None) -> list[str]:
     """Write the files, with base_state.json and meta.json last, like agent-server. Return all their paths.
 
     An event that is newer than meta.json would count as activity after `updated_at`. An event that is newer than
     base_state.json would look as if a crash had prevented the HEAD from moving to it.
     """
-    last: dict[str, ArchiveFile] = {}
+    last: dict[str, ArchiveFile | FileInPieces] = {}
     names: list[str] = []
     events: list[str] = []
     with _Tree(staging) as tree:
         tree.find(layout.EVENTS)
         for file in files:
-            if written is not None:
+            if written is not None and isinstance(file, ArchiveFile):
                 written.add(file)
             if file.name in (layout.STATE, layout.META):
                 last[file.name] = file
@@ -263,12 +263,15 @@ class _Tree(AbstractContextManager["_Tree"]):
         if self._open is not None:
             os.close(self._open[1])
 
-    def write(self, file: ArchiveFile) -> tuple[str, str]:
+    def write(self, file: ArchiveFile | FileInPieces) -> tuple[str, str]:
         """Write a new file, make its directories, and return the path of the last one and the file's name there."""
         directory, _, name = file.name.rpartition("/")
         descriptor = os.open(name, _CREATE, durable.FILE_MODE, dir_fd=self.find(directory))
         try:
-            if os.write(descriptor, file.raw) != len(file.raw):
+            if isinstance(file, FileInPieces):
+                for piece in file.pieces:
+                    durable.write_all(descriptor, piece)
+            elif os.write(descriptor, file.raw) != len(file.raw):
                 os.lseek(descriptor, 0, os.SEEK_SET)
                 durable.write_all(descriptor, file.raw)
         finally:

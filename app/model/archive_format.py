@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -89,6 +89,13 @@ class ArchiveFile(NamedTuple):
 
     name: str
     raw: bytes
+
+
+class FileInPieces(NamedTuple):
+    """A file like `ArchiveFile`, whose bytes are read piece by piece when they are asked for."""
+
+    name: str
+    pieces: Iterator[bytes]
 
 
 class LeftOutFile(NamedTuple):

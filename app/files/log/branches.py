@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from ...errors import ConversationNotFound, EventNotFound, UnreadableFile
-from ...model.archive_format import ArchiveFile
+from ...model.archive_format import ArchiveFile, FileInPieces
 from ...model.conversation import ConversationFiles, fold
 from ...model.event import parse_json_object
 from ...model.ids import ConversationId, EventName, event_file_name
@@ -40,9 +40,10 @@ class Fork:
     from_event_id: str | None = None
 
 
-def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile]:
+def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator[ArchiveFile | FileInPieces]:
     """Yield the files of a fork: its events, then base_state.json, then meta.json.
 
+    The pieces of a large file must be taken before the next file: several forks at once may copy events of 20 MB.
     base_state.json comes after the events. Otherwise the last event would be newer and look as if a crash had prevented
     the HEAD from moving to it. If the source's HEAD is behind its log (an append is in progress, or crashed), the fork
     gets the correct HEAD.
@@ -69,11 +70,15 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
                 copied, head = [(name, name) for name in names], moved.event_id if moved else None
             for name, new_name in copied:
                 file = event_file_name(name)
+                path = f"{layout.EVENTS}/{file if name is new_name else event_file_name(new_name)}"
                 try:
-                    raw, _ = layout.read_file(file, events_fd)
+                    raw, _ = layout.read_with_status(file, events_fd, layout.PIECE_BYTES)
                 except UnreadableFile as error:
                     raise _named(f"{layout.EVENTS}/{file}", error) from error
-                yield ArchiveFile(f"{layout.EVENTS}/{file if name is new_name else event_file_name(new_name)}", raw)
+                except layout.LargeFile:
+                    yield FileInPieces(path, _read_pieces(file, events_fd))
+                else:
+                    yield ArchiveFile(path, raw)
         directory = str(reader.root / fork.id)
         tags = fork.tags or {}
         new_state = forked_state(
@@ -93,6 +98,11 @@ def read_fork(reader: Reader, source: ConversationFiles, fork: Fork) -> Iterator
         yield ArchiveFile(layout.META, new_meta.raw)
     finally:
         opened.__exit__(None, None, None)
+
+
+def _read_pieces(file: str, events_fd: int) -> Iterator[bytes]:
+    with _name_in_errors(f"{layout.EVENTS}/{file}"), closing(layout.read_pieces(file, events_fd)) as pieces:
+        yield from pieces
 
 
 def _read_moment(

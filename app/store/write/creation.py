@@ -31,7 +31,7 @@ from ...files import layout, metadata_reader, staging
 from ...files.layout import ConversationDir, Kind
 from ...files.log.branches import Fork, read_fork
 from ...files.metadata_reader import Reader
-from ...model.archive_format import ArchiveFile
+from ...model.archive_format import ArchiveFile, FileInPieces
 from ...model.ids import ConversationId, EventName, dashed, event_file_name, find_conversation_id
 from ...model.new_conversation import Seal, compose_new, mask_all
 from ...model.validation import check_title, complete_event, dump_event, make_message
@@ -150,7 +150,8 @@ def _publish_fork(reader: Reader, source: ConversationDir, wanted: Fork, *, dry_
     try:
         copied = read_fork(reader, files, wanted)
         if dry_run:
-            deque(copied, maxlen=0)  # reads the whole source
+            for file in copied:  # reads the whole source
+                deque(file.pieces if isinstance(file, FileInPieces) else (), maxlen=0)
         else:
             staging.publish_new(reader.root, wanted.id, copied, staging_prefix=STAGING, read_back=False)
     except UnreadableFile as error:

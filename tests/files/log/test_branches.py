@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from app.errors import ConversationNotFound, EventNotFound
-from app.files import layout
+from app.errors import ConversationNotFound, EventNotFound, UnreadableFile
+from app.files import layout, staging
 from app.files.log.branches import Fork, find_on_branch, first_meta, list_branch, read_fork
 from app.files.metadata_reader import Reader, read_conversation
+from app.model.archive_format import ArchiveFile
 from app.model.conversation import ConversationFiles
 from app.model.ids import ConversationId, EventName
 from tests.builders import make_conversation, make_event, make_id
@@ -77,8 +81,43 @@ def test_a_fork_has_the_events_of_all_or_of_one_branch(
     files = list(read_fork(Reader(tmp_path, None), read(tmp_path), Fork(TWO, 0, from_event_id=from_event_id)))
     names = [f"events/event-{place:05d}-{IDS[seq]}.json" for place, seq in enumerate(seqs)]
     assert [file.name for file in files] == [*names, "base_state.json", "meta.json"]
-    state, meta = (json.loads(file.raw) for file in files[-2:])
+    state, meta = (json.loads(file.raw) for file in files[-2:] if isinstance(file, ArchiveFile))
     assert (state["leaf_event_id"], meta["id"], meta["forked_from_conversation_id"]) == (IDS[3], TWO, ONE)
+
+
+def test_a_fork_copies_a_large_event_in_pieces(tmp_path: Path) -> None:
+    large = make_event(1, parent_id=IDS[0], extra="x" * 20_000_000)
+    path = make_conversation(tmp_path, state={"leaf_event_id": IDS[1]}, events=[EVENTS[0], large])
+    source = read(tmp_path)
+    tracemalloc.start()
+    try:
+        files = read_fork(Reader(tmp_path, None), source, Fork(TWO, 0))
+        staged = staging.stage(tmp_path, TWO, files, read_back=False)
+        _, most_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    name = f"events/event-00001-{IDS[1]}.json"
+    assert (staged.path / name).read_bytes() == (path / name).read_bytes()
+    assert most_bytes < 8_000_000
+
+
+def test_a_large_event_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    large = make_event(1, parent_id=IDS[0], extra="x" * 3_000_000)
+    make_conversation(tmp_path, state={"leaf_event_id": IDS[1]}, events=[EVENTS[0], large])
+    source, system_read = read(tmp_path), os.read
+
+    def fail(descriptor: int, length: int) -> bytes:
+        if length == layout.PIECE_BYTES and os.lseek(descriptor, 0, os.SEEK_CUR):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return system_read(descriptor, length)
+
+    monkeypatch.setattr(os, "read", fail)
+    files = read_fork(Reader(tmp_path, None), source, Fork(TWO, 0))
+    with pytest.raises(
+        UnreadableFile, match=rf"^events/event-00001-{IDS[1]}.json: cannot be read \(Input/output error\)$"
+    ):
+        staging.stage(tmp_path, TWO, files, read_back=False)
+    assert [one.name for one in tmp_path.iterdir()] == [ONE]
 
 
 def test_a_source_that_is_gone_is_not_found(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from app.files import layout, lease, metadata_reader
 from app.files.log import event_log
 from app.files.log.branches import Fork, read_fork
 from app.files.metadata_reader import Reader
+from app.model.archive_format import ArchiveFile
 from app.model.event import EventRow
 from app.model.filters import ConversationFilter
 from app.model.ids import ConversationId, EventName
@@ -90,7 +91,11 @@ async def test_a_fork_ends_with_its_last_event_also_when_the_owner_lets_go_meanw
         assert source is not None
         monkeypatch.setattr(layout, "list_event_names", after_an_append)
         fork = list(read_fork(store.reader, source, Fork(ConversationId(make_id(100)), 0)))
-    state, events = json.loads(fork[-2].raw), [json.loads(file.raw) for file in fork[:-2]]
+    assert isinstance(fork[-2], ArchiveFile)
+    state, events = (
+        json.loads(fork[-2].raw),
+        [json.loads(file.raw) for file in fork[:-2] if isinstance(file, ArchiveFile)],
+    )
     assert state["leaf_event_id"] == events[-1]["id"] == make_event(7)["id"]
 
 
