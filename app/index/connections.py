@@ -99,7 +99,14 @@ class WriteConnection(Protocol):
     def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
 
-    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> None:
+        """Run one statement for each of `rows`.
+
+        They may be sent together with the next statement whose result is needed, or with the commit, which then raises
+        their error.
+        """
+
+    def count_changed(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return the total number of changed table rows."""
 
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -508,7 +508,7 @@ def apply_changes(index: WriteConnection, changes: Sequence[LogChange]) -> None:
         change for change in changes if change.key in existing and change.directory in (None, existing[change.key])
     ]
     changed = upsert_events(index, changes)
-    changed += index.execute_many(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
+    changed += index.count_changed(_in_step_sql(), [{"key_": one.key} for one in changes if not one.failed])
     if changed:
         state.bump_revision(index)
 
@@ -539,8 +539,8 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
             }
         )
         said.append(MessageText(key, seq, event_id, time_us, text, tool_text))
-    deleted = index.execute_many(_delete_sql(), gone) if gone else 0
-    inserted = index.execute_many(_insert_sql(), fresh)
+    deleted = index.count_changed(_delete_sql(), gone) if gone else 0
+    inserted = index.count_changed(_insert_sql(), fresh)
     edited = [
         {"conversation": key, "seq": row.name.seq, "event_id": row.name.event_id, "path": path}
         for key, row in rows
@@ -557,7 +557,7 @@ def upsert_events(index: WriteConnection, changes: Sequence[LogChange]) -> int:
         log_blocks.add_counts(index, (_counted(key, row) for key, row in rows))
         return inserted + add_messages(index, said)
     unsaid = [MessageText(change.key, *name, None, "") for change in changes for name in change.delete]
-    changed = deleted + inserted + index.execute_many(_upsert_sql(), fresh)
+    changed = deleted + inserted + index.count_changed(_upsert_sql(), fresh)
     if changed:
         recount_activity(index, {change.key for change in changes})
         written = [(key, row.name.seq) for key, row in rows]

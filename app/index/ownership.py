@@ -52,7 +52,7 @@ def claim(index: WriteConnection, conversation_id: ConversationId, owner: str, g
     Hosts do this before they write the lease, so that an earlier owner's transactions are refused from then on.
     """
     return bool(
-        index.execute_many(_claim_sql(), [{"uuid_": conversation_id, "owner_": owner, "generation_": generation}])
+        index.count_changed(_claim_sql(), [{"uuid_": conversation_id, "owner_": owner, "generation_": generation}])
     )
 
 
@@ -100,7 +100,7 @@ def _until_sql() -> Sql:
 
 def set_owners(index: WriteConnection, owned: Sequence[Ownership]) -> None:
     """Set the owners of conversations. A different owner, or none, raises the revision; a renewed lease does not."""
-    changed = [one.id for one in owned if index.execute_many(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
+    changed = [one.id for one in owned if index.count_changed(_own_sql(), [{"uuid_": one.id, "owner_": one.owner}])]
     index.execute_many(_until_sql(), [{"uuid_": one.id, "until_": one.owner_until} for one in owned])
     if changed:
         touch_conversations(index, changed, state.bump_revision(index))

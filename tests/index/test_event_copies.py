@@ -104,10 +104,13 @@ class Counting:
         self.rows += len(rows)
         return rows
 
-    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> None:
+        self.count_changed(sql, rows)
+
+    def count_changed(self, sql: Sql, rows: Iterable[Params]) -> int:
         rows = list(rows)
         self.rows += len(rows)
-        return self._connection.execute_many(sql, rows)
+        return self._connection.count_changed(sql, rows)
 
 
 async def test_no_row_of_an_event_goes_through_python(index: Index) -> None:

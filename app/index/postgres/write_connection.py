@@ -29,6 +29,8 @@ _RESERVE = Sql(
 
 
 _LEVELS = {True: "SET LOCAL synchronous_commit = on", False: "SET LOCAL synchronous_commit = off"}
+_WAITING_MAX = 2000
+"""The number of statements that wait for the next one at most."""
 _SILENT_S = 15.0
 """The seconds for which a process may say nothing inside its transaction, before the server ends it. Meanwhile no other
 process can write, so a host that was stopped or cut off there would hold up all others."""
@@ -36,12 +38,17 @@ _TAKE_TURN = "UPDATE turn SET number = number + 1; SET LOCAL lock_timeout = 0"
 
 
 class PostgresWriteConnection:
-    """The connection inside one write transaction."""
+    """The connection inside one write transaction.
 
-    __slots__ = ("_driver", "words_of")
+    Statements whose result nobody needs wait for the next one, and are sent with it in one pipeline.
+    """
+
+    __slots__ = ("_driver", "_number", "_waiting", "words_of")
 
     def __init__(self, driver: psycopg.Connection[tuple[Any, ...]]) -> None:
         self._driver = driver
+        self._waiting: list[tuple[pg.Composed | str, Sequence[Any]]] = []
+        self._number = 0
         self.words_of = as_tsvector
 
     def reserve_keys(self, number: int) -> int:
@@ -56,30 +63,58 @@ class PostgresWriteConnection:
     def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one statement inside the transaction and return its rows."""
         translated = translate(sql)
-        cursor = self._driver.execute(translated.text, translated.bind(params))
+        cursor = self._run(translated.text, [translated.bind(params)])
         return cursor.fetchall() if cursor.description is not None else []
 
-    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> None:
+        """Run one statement for each of `rows` with the next statement whose result is needed."""
+        translated = translate(sql)
+        self._wait_with(translated.text, [translated.bind(row) for row in rows])
+
+    def count_changed(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return the total number of changed table rows."""
         translated = translate(sql)
         parameters = [translated.bind(row) for row in rows]
-        if len(parameters) == 1:
-            return self._driver.execute(translated.text, parameters[0]).rowcount
-        if not parameters:
-            return 0
-        with self._driver.cursor() as cursor:
-            cursor.executemany(translated.text, parameters)
-            return cursor.rowcount
+        return self._run(translated.text, parameters).rowcount if parameters else 0
+
+    def commit(self) -> None:
+        """Run what waits, and commit."""
+        self._run("COMMIT", [{}])
+
+    def _wait_with(self, statement: pg.Composed | str, parameters: Sequence[Any]) -> None:
+        if parameters:
+            self._waiting.append((statement, parameters))
+            self._number += len(parameters)
+        if self._number >= _WAITING_MAX:
+            self._run("", [])
+
+    def _run(self, statement: str, parameters: Sequence[Any]) -> psycopg.Cursor[tuple[Any, ...]]:
+        """Run what waits and then this statement, and return its cursor."""
+        if not self._waiting and len(parameters) == 1:
+            return self._driver.execute(statement, parameters[0])
+        waiting, self._waiting, self._number = self._waiting, [], 0
+        with self._driver.pipeline():
+            for text, each in waiting:
+                _execute(self._driver.cursor(), text, each)
+            cursor = self._driver.cursor()
+            _execute(cursor, statement, parameters)
+        return cursor
 
     def insert_many(self, table: Table, names: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-        """Insert rows with values for these columns, in one pipeline."""
+        """Insert rows with values for these columns."""
         statement = pg.SQL("INSERT INTO {} ({}) VALUES ({})").format(
             pg.Identifier(table.name),
             pg.SQL(", ").join(map(pg.Identifier, names)),
             pg.SQL(", ").join(pg.Placeholder() * len(names)),
         )
-        with self._driver.cursor() as cursor:
-            cursor.executemany(statement, rows)
+        self._wait_with(statement, rows)
+
+
+def _execute(cursor: psycopg.Cursor[tuple[Any, ...]], statement: pg.Composed | str, parameters: Sequence[Any]) -> None:
+    if len(parameters) == 1:
+        cursor.execute(statement, parameters[0])
+    elif parameters:
+        cursor.executemany(statement, parameters)
 
 
 class Writer:
@@ -99,13 +134,14 @@ class Writer:
         undo the commit, which the files repair.
         """
         driver = self._begin(patience_s, durable=durable)
+        connection = PostgresWriteConnection(driver)
         try:
-            yield PostgresWriteConnection(driver)
+            yield connection
+            connection.commit()
         except BaseException:
             with suppress(psycopg.Error):
                 driver.execute("ROLLBACK")
             raise
-        driver.execute("COMMIT")
 
     def _begin(self, patience_s: float, *, durable: bool) -> psycopg.Connection[tuple[Any, ...]]:
         begin = f"BEGIN; SET LOCAL lock_timeout = {max(int(patience_s * 1000), 1)}; {_LEVELS[durable]}; {_TAKE_TURN}"

@@ -58,7 +58,11 @@ class SqliteWriteConnection:
         parameters = {**sql.constants, **params} if sql.constants else params
         return self._driver.execute(sql.text, parameters).fetchall()
 
-    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> int:
+    def execute_many(self, sql: Sql, rows: Iterable[Params]) -> None:
+        """Run one statement for each of `rows`."""
+        self.count_changed(sql, rows)
+
+    def count_changed(self, sql: Sql, rows: Iterable[Params]) -> int:
         """Run one statement for each of `rows` and return the total number of changed table rows."""
         parameters = [{**sql.constants, **row} for row in rows] if sql.constants else list(rows)
         return self._driver.executemany(sql.text, parameters).rowcount if parameters else 0

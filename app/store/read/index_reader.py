@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import replace
 from datetime import UTC, tzinfo
 from functools import partial
@@ -198,7 +198,9 @@ class IndexReader:
         Raises:
             QueryTooSlow: the search for `asked.q` took longer than the settings allow.
         """
-        async with self._read_for(asked, heavy=True) as connection, connection.snapshot():
+        async with self._read_for(asked, heavy=True) as connection, AsyncExitStack() as stack:
+            if amounts:  # without them, one statement counts all
+                await stack.enter_async_context(connection.snapshot())
             return await facet_counts.count_facets(connection, asked, by, limit, amounts=amounts)
 
     async def get_sums(self, asked: ConversationFilter = _ANY) -> Sums:
