@@ -24,11 +24,17 @@ from app import Settings
 from app.index.conversation_list import ListShape, ordered_sql
 from app.index.dialect import Sql
 from app.index.engine import Index
+from app.index.facet_counts import facets_sql
+from app.index.messages import parameters_of
 from app.index.opening import make_index
+from app.index.postgres.adapters import set_up
 from app.index.postgres.statements import translate
-from app.index.search import search_messages
-from app.model.filters import ConversationFilter
+from app.index.search import matches_sql, search_messages
+from app.model.facets import parse_facets
+from app.model.filters import ConversationFilter, LookIn
 from app.model.page import SortOrder
+from app.model.text.ranking import RANKED
+from app.model.text.tokenizer import parse_question
 from tests.bench.client import Client, requests_per_second
 from tests.bench.generate import add_long_conversation
 from tests.bench.measure import Sample, rate_in_turns, take_turns
@@ -130,10 +136,17 @@ def _compare_second_pages(clients: Sequence[Client], effort: Effort) -> Row:
 
 
 def _compare_bare(places: Sequence[Store], sqlite: Store, effort: Effort) -> list[Row]:
-    """Compare the statements of a page, and of the state that each answer asks for, through the drivers alone."""
+    """Compare the statements of a page, of all facets, and of the state that each answer asks for, by drivers alone."""
     page = ordered_sql(ListShape(SortOrder.UPDATED_AT_DESC, ("archived 0",)))
+    kinds = tuple((one.kind, False) for one in parse_facets(ALL_FACETS.partition("=")[2]))
+    facets = facets_sql(kinds, ("archived 0",))
+    keys: dict[str, object] = {f"facet_key_{place}": None for place in range(len(kinds))}
     rows = []
-    for name, sql, given in (("its SQL alone", page, {"row_limit": 21}), ("the state's SQL alone", _STATE, {})):
+    for name, sql, given in (
+        ("the page's SQL alone", page, {"row_limit": 21}),
+        ("the facets' SQL alone", facets, keys | {"facet_limit": 21}),
+        ("the state's SQL alone", _STATE, {}),
+    ):
         translated = translate(sql)
         text, parameters = translated.limited_text(given), translated.bind(given)
         with ExitStack() as stack:
@@ -220,10 +233,10 @@ async def _measure_searches(path: Path, url: str, messages: int) -> list[Row]:
             await index.make_ready(5)
             rates.append(await _fill(index, messages, url if index is postgres else "", schema))
         try:
-            rows = [
-                await _compare_searches(postgres, sqlite, f"20 best of {messages:,}: {name}", question)
-                for name, (question, _) in QUESTIONS.items()
-            ]
+            rows = []
+            for name, (question, _) in QUESTIONS.items():
+                rows.append(await _compare_searches(postgres, sqlite, f"20 best of {messages:,}: {name}", question))
+                rows.append(_compare_matches(url, schema, path, question))
         finally:
             await postgres.close()
             await sqlite.close()
@@ -243,6 +256,28 @@ async def _fill(index: Index, messages: int, url: str, schema: str) -> float:
     rate = messages / (perf_counter() - began)
     _analyze(url, [schema])
     return rate
+
+
+def _compare_matches(url: str, schema: str, path: Path, question: str) -> Row:
+    """Compare the statements that find the matches and their texts, by drivers alone."""
+    found = matches_sql(("archived 0",))
+    given = {**parameters_of(parse_question(question), LookIn.SAID), "newest": 2**62, "oldest": 0, "most": RANKED + 1}
+    gathered, walked = (translate(sql) for sql in (found.gathered, found.walked))
+    with (
+        closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database,
+        psycopg.connect(url, autocommit=True, options=f"-csearch_path={schema}") as connection,
+    ):
+        connection.execute("SET jit = off")
+        set_up(connection.adapters)
+        number = len(database.execute(found.gathered.text, found.gathered.bind(given)).fetchall())
+        chosen = walked if number > RANKED else gathered
+        text, parameters = chosen.limited_text(given), chosen.bind(given)
+        calls: dict[str, Callable[[], object]] = {
+            "large": partial(_fetch, connection, text, parameters),
+            "floor": partial(_fetch_here, database, found.gathered.text, found.gathered.bind(given)),
+        }
+        times = take_turns(calls, blocks=_TIMES, each=1)
+    return Row("its SQL alone, by psycopg and sqlite3", "ms", None, times["large"], times["floor"])
 
 
 async def _compare_searches(postgres: Index, sqlite: Index, name: str, question: str) -> Row:

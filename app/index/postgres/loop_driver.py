@@ -20,7 +20,7 @@ from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
-_PREPARED_AFTER = 5
+_PREPARED_AFTER = 2
 """How often a statement is run before it is prepared. PostgreSQL plans it five times more and may keep its plan."""
 _PREPARED_MAX = 100
 _COUNTED_MAX = 1000
