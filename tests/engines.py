@@ -53,6 +53,7 @@ _OF_SQLITE: dict[str, str] = {
     "index/test_conversation_rows.py::test_a_new_conversation_takes_four_statements_and_a_share_of_one": _COUNTED,
     "index/test_conversation_rows.py::test_an_appended_event_takes_nine_statements": _COUNTED,
     "index/test_conversation_rows.py::test_a_remembered_row_is_read_again_only_after_a_change": _COUNTED,
+    "properties/test_changes.py::test_a_follower_has_the_list_of_one_that_asks_again": _TWO,
     "store/admin/test_archive_import.py::test_the_whole_corpus_comes_back_by_every_byte": _TWO,
     "store/admin/test_archive_import.py::test_damaged_conversations_come_back_as_they_are": _TWO,
     "store/admin/test_archive_import.py::test_a_zip_of_a_whole_store_brings_back_what_it_has": _TWO,
@@ -62,6 +63,7 @@ _OF_SQLITE: dict[str, str] = {
     "store/admin/test_erase.py::test_deleting_for_good_leaves_the_text_in_the_index": _FILE,
     "store/admin/test_erase.py::test_a_backup_that_still_has_the_text_is_named": _FILE,
     "store/admin/test_erase.py::test_a_fork_is_named": _FILE,
+    "store/admin/test_erase.py::test_an_index_that_gets_busy_is_told_and_rebuilding_it_removes_the_rest": _FILE,
     "store/follow/test_background.py::test_it_waits_for_another_sync_and_then_does_its_own": _LOCK,
     "store/follow/test_crash_recovery.py::test_a_dry_run_tells_which_runs_would_be_ended_and_writes_nothing": _COPIED,
     "store/follow/test_crash_recovery.py::test_a_navigation_is_never_undone": _COPIED,
@@ -103,9 +105,12 @@ _OF_SQLITE: dict[str, str] = {
     "store/follow/test_verify.py::test_it_finds[text of an event changed]": "PostgreSQL's words are not compared",
     "store/read/test_freshness.py::test_a_failing_opening_fails_all_who_wait_and_the_next_begins_afresh": _LOCK,
     "store/read/test_freshness.py::test_a_known_conversation_is_served_as_indexed_while": _LOCK,
+    "store/read/test_freshness.py::test_opening_one_conversation_does_not_wait_for_another": _LOCK,
+    "store/read/test_freshness.py::test_an_unchanged_conversation_is_found_with_one_statement_and_no_thread": _COUNTED,
     "store/test_context.py::test_a_store_is_ready_while_its_directory_and_its_index_are_there": _FILE,
     "store/test_copies_beside_a_writer.py": _TWO,
     "store/test_linked_stores.py::test_an_index_behind_a_link_is_one_index": _FILE,
+    "store/test_presence.py::test_a_server_that_starts_on_an_empty_mount_point_takes_it_for_a_new_store": _TWO,
     "store/write/test_saving_at_close.py::test_who_exports_and_imports_keeps_it_and_so_it_is_pruned_at_its_age": _TWO,
 }
 """How the names of tests begin that are of SQLite alone, and why."""

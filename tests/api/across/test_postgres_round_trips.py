@@ -97,7 +97,8 @@ async def test_each_request_makes_few_round_trips(root: Path, relay: tuple[Relay
         "an append": 8,
     }
     found = {}
-    async with serving(Settings(store=root, index_url=url, index_schema=schema)) as client:
+    settings = Settings(store=root, index_url=url, index_schema=schema, search_timeout_s=60)
+    async with serving(settings) as client:
         for name in most:
             least = 100
             for turn in range(_WARM + _TRIES):  # the least, because work in the background goes there, too
