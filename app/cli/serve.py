@@ -138,7 +138,7 @@ def _serve_by_workers(settings: Settings, listener: socket.socket) -> None:
 
 def options(settings: Settings) -> dict[str, Any]:
     """Return uvicorn's options for a single server or for each of several workers."""
-    from ..api.sockets.drained_http import DrainedHttp  # noqa: PLC0415
+    from ..api.sockets.drained_http import DrainedHttp, open_socket  # noqa: PLC0415
 
     return {
         "log_config": None,
@@ -147,17 +147,10 @@ def options(settings: Settings) -> dict[str, Any]:
         "proxy_headers": False,  # uvicorn would trust every peer of this machine; see `ForwardedMiddleware`
         "http": DrainedHttp,
         "timeout_keep_alive": settings.keep_alive_s,
-        "ws": _open_socket,
+        "ws": open_socket,
         "ws_max_size": _FRAME_MAX_BYTES,
         "timeout_graceful_shutdown": math.ceil(settings.shutdown_timeout_s),
     }
-
-
-def _open_socket(**given: Any) -> asyncio.Protocol:  # noqa: ANN401 - as uvicorn calls it
-    """Return the protocol of one WebSocket. The first one imports it, because many servers never have one."""
-    from ..api.sockets.drained_socket import DrainedSocket  # noqa: PLC0415
-
-    return DrainedSocket(**given)
 
 
 async def _require_usable(settings: Settings) -> None:

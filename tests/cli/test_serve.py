@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
 import signal
 import socket
@@ -22,6 +23,7 @@ import pytest
 from websockets.sync.client import connect
 
 from app import Settings
+from app.cli.serve import options
 from tests.builders import make_conversation, make_id
 from tests.cli.conftest import Command
 from tests.postgres import own_server
@@ -236,6 +238,7 @@ _LOADED = """
 import sys, uvicorn
 from app import Settings
 from app.cli.serve import options
+from app.cli.serve import options
 uvicorn.Config("app.api.app:create_worker", **options(Settings(store=sys.argv[1]))).load()
 print("websockets" in sys.modules)
 """
@@ -247,6 +250,10 @@ def test_a_server_imports_no_websockets_before_it_has_one(root: Path) -> None:
     command = [sys.executable, "-c", _LOADED, str(root)]
     ran = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert ran.stdout == "False\n"
+
+
+def test_a_worker_is_told_nothing_that_imports_the_command_line(root: Path) -> None:
+    assert b"app.cli" not in pickle.dumps(options(Settings(store=root)))
 
 
 def test_where_nobody_can_listen_is_told_plainly(root: Path, convstore: Command) -> None:

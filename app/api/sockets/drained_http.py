@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from asyncio import Protocol
+from typing import Any
+
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 _FIRST_REQUEST_S = 1.0
@@ -22,3 +25,13 @@ class DrainedHttp(HttpToolsProtocol):
             self.loop.call_later(_FIRST_REQUEST_S, super().shutdown)
         else:
             super().shutdown()
+
+
+def open_socket(**given: Any) -> Protocol:  # noqa: ANN401 - as uvicorn calls it
+    """Return the protocol of one WebSocket. The first one imports it, because many servers never have one.
+
+    It is here, and not in a command's module, because each worker imports the module.
+    """
+    from .drained_socket import DrainedSocket  # noqa: PLC0415
+
+    return DrainedSocket(**given)
