@@ -15,6 +15,7 @@ from rich.console import Console
 from app.files.layout import list_directories
 from tests.bench.administration import measure_administration
 from tests.bench.builds import Builds, build_index, build_rows
+from tests.bench.copies import measure_copies
 from tests.bench.engines import measure_engines
 from tests.bench.following import measure_following
 from tests.bench.generate import add_long_conversation, make_store
@@ -126,6 +127,10 @@ class _Bench:
         """Measure appends, and opening and deleting conversations, on stores of their own."""
         return measure_writes(self._directory / "writes", self._asked.events or _EVENTS, self._effort)
 
+    def copies(self) -> list[Row]:
+        """Measure forks and exports of conversations with a tenth of the events of the longest log, and with all."""
+        return measure_copies(self._directory, self._asked.events or _EVENTS, self._effort)
+
     def search(self) -> list[Row]:
         """Measure searches through messages that are made up in an index of their own."""
         messages = self._asked.messages or (_QUICK_MESSAGES if self._asked.quick else _MESSAGES)
@@ -181,6 +186,7 @@ _PARTS: dict[str, Callable[[_Bench], list[Row]]] = {
     "starts": _Bench.starts,
     "served": _Bench.served,
     "writes": _Bench.writes,
+    "copies": _Bench.copies,
     "search": _Bench.search,
     "engines": _Bench.engines,
     "million": _Bench.million,
