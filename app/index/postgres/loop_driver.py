@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 
 import psycopg
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, Format
+from psycopg.errors import FeatureNotSupported, error_from_result
+from psycopg.pq import ExecStatus, Format, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 _PREPARED_AFTER = 2
@@ -64,6 +64,8 @@ class LoopDriver:
         self._results: list[PGresult] = []
         self._runs: dict[_Key, int] = {}
         self._prepared: dict[_Key, bytes] = {}
+        self._named = 0
+        self._ending: asyncio.Task[None] | None = None
         self._loop.add_reader(self._socket, self._receive)
         self._listens = True
 
@@ -72,10 +74,19 @@ class LoopDriver:
         """Whether the connection was closed or lost."""
         return self._connection.closed
 
-    async def close(self) -> None:
+    @property
+    def at_rest(self) -> bool:
+        """Whether the connection is open, and neither a statement nor a transaction is under way."""
+        return self._libpq.transaction_status == TransactionStatus.IDLE
+
+    def close(self) -> None:
         """Close the connection."""
-        self._forget_socket()
-        await self._connection.close()
+        if self._listens:
+            self._listens = False  # the number of the socket may be another's soon
+            with suppress(OSError, RuntimeError):
+                self._loop.remove_reader(self._socket)
+                self._loop.remove_writer(self._socket)
+        self._libpq.finish()
 
     async def fetch(
         self, text: str, parameters: Mapping[str, object], *, prepare: bool = True
@@ -89,12 +100,18 @@ class LoopDriver:
         formats = [PyFormat.AUTO] * len(query.names)
         values = self._values.dump_sequence([parameters[name] for name in query.names], formats)
         types, written_as = tuple(self._values.types or ()), self._values.formats
-        name = await self._prepare((query.text, types)) if prepare else None
+        key = (query.text, types)
+        name = await self._prepare(key) if prepare else None
         if name is None:
             self._libpq.send_query_params(query.text, values, types, written_as, Format.BINARY)
         else:
             self._libpq.send_query_prepared(name, values, written_as, Format.BINARY)
-        result = await self._wait()
+        try:
+            result = await self._wait()
+        except FeatureNotSupported:  # since it was prepared, a migration has changed the type of a column
+            if self._prepared.pop(key, None) is None or not self.at_rest:
+                raise
+            return await self.fetch(text, parameters, prepare=False)
         self._values.set_pgresult(result, format=Format.BINARY)
         rows = self._values.load_rows(0, result.ntuples, tuple) if result.status == ExecStatus.TUPLES_OK else []
         self._values.set_pgresult(None)
@@ -115,7 +132,8 @@ class LoopDriver:
             self._prepared.clear()
             self._libpq.send_query_params(b"DEALLOCATE ALL", None)
             await self._wait()
-        name = b"convstore_%d" % len(self._prepared)
+        self._named += 1  # no name is used twice: a caller that leaves may leave a statement that was prepared
+        name = b"convstore_%d" % self._named
         self._libpq.send_prepare(name, key[0], key[1])
         await self._wait()
         self._prepared[key] = name
@@ -135,20 +153,30 @@ class LoopDriver:
         result = results[-1]
         if result.status == ExecStatus.FATAL_ERROR:
             error = error_from_result(result)
-            if error.diag.severity_nonlocalized in _ENDS:
-                self._lose(error)
+            if error.diag.severity_nonlocalized in _ENDS or self.closed:
+                self.close()
             raise error
         return result
 
     async def _cancel(self, answer: asyncio.Future[list[PGresult]]) -> None:
         """End the statement whose caller was cancelled, or else the connection."""
+        if self._libpq.transaction_status != TransactionStatus.ACTIVE:
+            return  # the answer came meanwhile
         self._answer = answer = self._loop.create_future() if answer.cancelled() else answer
+        self._ending = asyncio.create_task(self._ask_to_end())
         try:
             async with asyncio.timeout(_CANCEL_S):
-                await self._connection.cancel_safe(timeout=_CANCEL_S)
+                await asyncio.shield(self._ending)
                 await answer
         except (psycopg.Error, TimeoutError):
-            await self.close()
+            self.close()
+        except asyncio.CancelledError:  # the caller waits no longer; the server is still asked
+            self.close()
+            raise
+
+    async def _ask_to_end(self) -> None:
+        with suppress(psycopg.Error):
+            await self._connection.cancel_safe(timeout=_CANCEL_S)
 
     def _send(self) -> None:
         """Send what libpq has not sent yet."""
@@ -180,14 +208,6 @@ class LoopDriver:
 
     def _lose(self, error: psycopg.Error) -> None:
         """Give up the connection."""
-        self._forget_socket()
-        self._libpq.finish()
+        self.close()
         if self._answer is not None and not self._answer.done():
             self._answer.set_exception(error)
-
-    def _forget_socket(self) -> None:
-        if self._listens:
-            self._listens = False  # the number of the socket may be another's soon
-            with suppress(OSError, RuntimeError):
-                self._loop.remove_reader(self._socket)
-                self._loop.remove_writer(self._socket)

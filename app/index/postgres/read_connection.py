@@ -72,7 +72,9 @@ class PostgresReadConnection:
         return await driver.fetch(text, translated.bind(params), prepare=translated.prepare)
 
     async def _connected(self) -> LoopDriver:
-        if self._driver is None or (self._driver.closed and not self._in_snapshot):
+        """Return the connection. One that a cancelled caller left inside a statement or a transaction is made again."""
+        if self._driver is None or not (self._in_snapshot or self._driver.at_rest):
+            await self.close()
             self._driver = LoopDriver(await self._server.connect_to_read())
             self._limit_ms = 0
             self._turn, self._kept = None, {}
@@ -94,6 +96,8 @@ class PostgresReadConnection:
         """Show one state of the index to all statements in the block."""
         try:
             driver = await self._connected()
+            await self._limit(driver)
+            limit_ms = self._limit_ms
             await driver.fetch(_BEGIN, NO_PARAMS)
         except ERRORS as error:
             raise explain(error, self._server.name) from error
@@ -102,6 +106,7 @@ class PostgresReadConnection:
             yield
         finally:
             self._in_snapshot = False
+            self._limit_ms = limit_ms  # a rollback undoes SET
             with suppress(psycopg.Error):  # a lost connection is made again by the next statement
                 await driver.fetch("ROLLBACK", NO_PARAMS)
 
@@ -129,5 +134,5 @@ class PostgresReadConnection:
     async def close(self) -> None:
         """Close the connection."""
         if self._driver is not None:
-            await self._driver.close()
+            self._driver.close()
             self._driver = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import psycopg
@@ -21,7 +22,7 @@ _PROCESS = "SELECT pg_backend_pid()"
 async def driver(postgres_url: str) -> AsyncIterator[LoopDriver]:
     driver = LoopDriver(await Server(postgres_url, "public").connect_to_read())
     yield driver
-    await driver.close()
+    driver.close()
 
 
 def _end(url: str, process: int) -> None:
@@ -80,6 +81,70 @@ async def test_a_statement_whose_caller_left_is_ended(driver: LoopDriver, postgr
     with psycopg.connect(postgres_url, autocommit=True) as connection:
         asleep = "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'SELECT pg_sleep(60%%'"
         assert connection.execute(asleep).fetchone() == (0,)
+
+
+async def _leave_when_the_answer_has_come(running: asyncio.Task[object]) -> None:
+    await asyncio.sleep(0)
+    time.sleep(0.1)  # noqa: ASYNC251 - the answer waits in the socket, and the loop does not know of it
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+
+
+async def test_a_caller_that_leaves_as_the_answer_comes_costs_nothing(postgres_url: str) -> None:
+    uvloop = pytest.importorskip("uvloop")  # it calls back for a socket before it goes on with a cancelled task
+
+    async def leave() -> None:
+        driver = LoopDriver(await Server(postgres_url, "public").connect_to_read())
+        [[process]] = await driver.fetch(_PROCESS, {})
+        await _leave_when_the_answer_has_come(asyncio.create_task(driver.fetch("SELECT 1", {})))
+        assert await driver.fetch(_PROCESS, {}) == [(process,)]
+        driver.close()
+
+    await asyncio.to_thread(uvloop.run, leave())
+
+
+async def test_a_caller_may_leave_while_its_statement_is_prepared(driver: LoopDriver) -> None:
+    for _ in range(5):
+        await driver.fetch("SELECT 1", {})
+    await _leave_when_the_answer_has_come(asyncio.create_task(driver.fetch("SELECT 1", {})))
+    for _ in range(20):
+        assert await driver.fetch("SELECT 1", {}) == [(1,)]
+
+
+async def test_a_caller_that_is_cancelled_twice_leaves_no_statement(driver: LoopDriver, postgres_url: str) -> None:
+    [[process]] = await driver.fetch(_PROCESS, {})
+    running = asyncio.create_task(driver.fetch("SELECT pg_sleep(60)", {}))
+    await asyncio.sleep(0.2)
+    running.cancel()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert driver.closed
+    async with asyncio.timeout(5):
+        while await asyncio.to_thread(_is_there, postgres_url, process):
+            await asyncio.sleep(0.01)
+
+
+def _is_there(url: str, process: int) -> bool:
+    with psycopg.connect(url, autocommit=True) as connection:
+        found = connection.execute("SELECT 1 FROM pg_stat_activity WHERE pid = %s", (process,))
+        return found.fetchone() is not None
+
+
+async def test_a_prepared_statement_survives_a_new_type_of_a_column(driver: LoopDriver, postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE retyped (number INT)")
+        try:
+            for _ in range(8):
+                await driver.fetch("SELECT number FROM retyped", {})
+            connection.execute("ALTER TABLE retyped ALTER number TYPE BIGINT")
+            for _ in range(8):
+                assert await driver.fetch("SELECT number FROM retyped", {}) == []
+        finally:
+            connection.execute("DROP TABLE retyped")
 
 
 async def test_a_connection_that_is_ended_counts_as_closed(driver: LoopDriver, postgres_url: str) -> None:
