@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import orjson
 from sqlalchemy import (
@@ -118,7 +118,8 @@ class NewestMatches(NamedTuple):
 
 
 _WALKED_SHARE = 20
-"""The messages are walked if one in so many matches. Then 100,000 are read at most for the newest 5,000."""
+"""The messages are walked if one in so many matches. Then about 100,000 are read for the newest 5,000, and at most
+twice as many: a word may be frequent only in old conversations. The matches before those are gathered."""
 
 
 def newest_matches(conditions: Sequence[ColumnElement[bool]]) -> NewestMatches:
@@ -145,9 +146,19 @@ async def fetch_newest(
 ) -> list[tuple[Any, ...]]:
     """Return the newest matching messages, by the statement that reads least as far as the database knows."""
     found = await index.guess_rows(matches.matching, parameters)
-    if found is not None and found * _WALKED_SHARE >= (await index.guess_rows(_all_messages(), parameters) or 0):
+    everything = 0 if found is None else await index.guess_rows(_all_messages(), parameters) or 0
+    if found is None or found * _WALKED_SHARE < everything:
+        return await index.fetch_all(matches.gathered, parameters)
+    most = cast(int, parameters["most"])
+    walked = 2 * most * everything // max(found, 1)
+    rest = await index.fetch_one(_rest(), {**parameters, "skipped": walked}) if everything > walked else None
+    if rest is None:
         return await index.fetch_all(matches.walked, parameters)
-    return await index.fetch_all(matches.gathered, parameters)
+    rows = await index.fetch_all(matches.walked, {**parameters, "oldest": rest[0] + 1})
+    if len(rows) < most:
+        more = {**parameters, "newest": rest[0], "most": most - len(rows)}
+        rows += await index.fetch_all(matches.gathered, more)
+    return rows
 
 
 def count_newest(conditions: Sequence[ColumnElement[bool]]) -> Sql:
@@ -193,6 +204,13 @@ _WITHIN = message_words.c.id.between(bindparam("oldest"), bindparam("newest"))
 @cache
 def _all_messages() -> Sql:
     return _of_postgres(select(message_words.c.id).where(_WITHIN))
+
+
+@cache
+def _rest() -> Sql:
+    """Return the statement for the newest message after the first `skipped`, which reads no words."""
+    newest = select(message_words.c.id).where(_WITHIN).order_by(message_words.c.id.desc())
+    return _of_postgres(newest.offset(bindparam("skipped")).limit(literal_column("1")))
 
 
 def _of_postgres(statement: Select[Any]) -> Sql:

@@ -9,9 +9,10 @@ from app.index.connections import ReadConnection
 from app.index.conversation_rows import upsert_many
 from app.index.dialect import Sql
 from app.index.engine import Index
-from app.index.messages import MessageText, write_messages
-from app.index.search import search_messages
-from app.model.filters import ConversationFilter
+from app.index.messages import MessageText, fetch_newest, parameters_of, write_messages
+from app.index.search import matches_sql, search_messages
+from app.model.filters import ConversationFilter, LookIn
+from app.model.text.tokenizer import parse_question
 from tests.index.builders import make_row
 
 pytestmark = [pytest.mark.long, pytest.mark.postgres]
@@ -27,7 +28,7 @@ _READ = Sql(
 
 @pytest.fixture
 async def messages(index: Index, postgres_url: str, schema: str) -> Index:
-    """An index with 10,000 messages, of which one in 500 has a rare word."""
+    """An index with 10,000 messages, of which one in 500 has a rare word, and the oldest 1,000 an early one."""
     rows = [make_row(number) for number in range(_CONVERSATIONS)]
     said = [
         MessageText(
@@ -35,7 +36,7 @@ async def messages(index: Index, postgres_url: str, schema: str) -> Index:
             seq,
             f"{number}-{seq}",
             number * 3_600_000_000,
-            "common rare" if seq == number % 500 else "common",
+            f"common{' rare' if seq == number % 500 else ''}{' early' if number < 50 else ''}",
         )
         for number in range(_CONVERSATIONS)
         for seq in range(_MESSAGES)
@@ -61,7 +62,7 @@ async def test_few_messages_are_read_for_a_word_that_all_have(messages: Index) -
         for _ in range(7):  # more often than it takes until PostgreSQL keeps the plans of prepared statements
             read, hits = await _count_read(connection, "common ")
             assert hits == 20
-            assert read["message_words"] <= 100  # 51, and those that the planner looks at
+            assert read["message_words"] <= 200  # 51, twice as many ids, and those that the planner looks at
 
 
 async def test_few_messages_are_read_for_a_rare_word_after_a_frequent_one(messages: Index) -> None:
@@ -71,3 +72,23 @@ async def test_few_messages_are_read_for_a_rare_word_after_a_frequent_one(messag
         read, hits = await _count_read(connection, "rare ")
     assert hits == 20
     assert read["message_words"] <= 50
+
+
+async def test_a_word_that_is_frequent_only_long_ago_is_not_looked_for_in_all(messages: Index) -> None:
+    async with messages.read() as connection:
+        read, hits = await _count_read(connection, "early ")
+        assert hits == 20
+        assert read["message_words"] <= 3_500  # 1,020 newer ones and their ids, and the 1,000 matches
+        newest = await fetch_newest(connection, matches_sql(()), _parameters("early", 700))
+        every = await fetch_newest(connection, matches_sql(()), _parameters("early", 1_200))
+        border = await fetch_newest(connection, matches_sql(()), _parameters("common", 10_000))
+    ids = [row[0] for row in every]
+    assert ids == sorted(ids, reverse=True)
+    assert len(ids) == 1_000
+    assert newest == every[:700]
+    assert len(border) == 10_000
+
+
+def _parameters(word: str, most: int) -> dict[str, object]:
+    question = parse_question(f"{word} ")
+    return {**parameters_of(question, LookIn.SAID), "newest": 2**62, "oldest": 0, "most": most}
