@@ -26,8 +26,11 @@ CORE = (layout.META, layout.STATE)
 DEPTH_MAX = 8
 """The maximum number of directories above a conversation's directory. Deeper ones are not searched."""
 
-_OTHER = frozenset({TRASH, OWN_DIRECTORY, "__MACOSX"})
-"""Directories that hold no conversations of a store. macOS puts its notes on each packed file into `__MACOSX`."""
+MACOS_NOTES = "__MACOSX"
+"""The directory at the top of a zip into which macOS puts its notes on each packed file."""
+
+_OTHER = frozenset({TRASH, OWN_DIRECTORY, MACOS_NOTES})
+"""Directories that hold no conversations of a store."""
 
 
 class Incoming(NamedTuple):

@@ -23,6 +23,7 @@ from .. import layout
 from .import_sources import (
     CORE,
     DEPTH_MAX,
+    MACOS_NOTES,
     Incoming,
     Meter,
     check_files,
@@ -93,7 +94,8 @@ class ZipSource:
 
     def _group(self, archive: zipfile.ZipFile) -> dict[str, list[_Entry]]:
         """Return the entries of each conversation by directory path, after checking all names."""
-        infos = [info for info in archive.infolist() if self._is_file(info)]
+        files = [info for info in archive.infolist() if self._is_file(info)]
+        infos = [info for info in files if not info.filename.startswith(f"{MACOS_NOTES}/")]
         roots: set[str] = set()
         for prefix in sorted({_root(info.filename) for info in infos} - {None}, key=lambda one: len(one or "")):
             if prefix is not None and not any(ancestor in roots for ancestor in _ancestors(prefix)):

@@ -45,6 +45,14 @@ def test_the_trash_of_a_zipped_store_stays_out(tmp_path: Path, above: str) -> No
     assert {id_: len(names) for id_, names in found.items()} == {one: 4}
 
 
+def test_the_notes_of_macos_are_no_files_of_a_conversation_at_the_top(tmp_path: Path) -> None:
+    notes = [("__MACOSX/._meta.json", b"a note"), ("__MACOSX/events/._x", b"a note")]
+    entries = [*good_entries(prefix=""), *notes, ("a/__MACOSX/mine", b"kept")]
+    [names] = read(tmp_path / "a.zip", make_zip(entries)).values()
+    assert len(names) == 5
+    assert "a/__MACOSX/mine" in names
+
+
 @pytest.mark.parametrize("what", HOSTILE)
 def test_a_hostile_zip_is_refused(tmp_path: Path, what: str) -> None:
     with pytest.raises((ArchiveRefused, ArchiveTooLarge)):
