@@ -44,7 +44,8 @@ _CHECKED_MAX = 1 << 15
 _checked: set[int] = set()
 """The hashes of events that a hop read and checked. To parse an event takes almost as long as to read its file.
 
-Python's hash of bytes has 64 bits and a random key, so nobody can make other bytes with a hash that is in here.
+Python's hash of bytes has 64 bits and, unless PYTHONHASHSEED is set, a random key. So nobody can make other bytes with
+a hash that is in here.
 """
 
 
