@@ -78,8 +78,9 @@ class PostgresWriteConnection:
         return self._run(translated.text, parameters).rowcount if parameters else 0
 
     def commit(self) -> None:
-        """Run what waits, and commit."""
-        self._run("COMMIT", [{}])
+        """Run what waits, and commit. Raises psycopg.Error if nothing was committed."""
+        if self._run("COMMIT", [{}]).statusmessage != "COMMIT":  # after an error that somebody ignored, it is ROLLBACK
+            raise psycopg.errors.InFailedSqlTransaction("a statement of the transaction failed")
 
     def _wait_with(self, statement: pg.Composed | str, parameters: Sequence[Any]) -> None:
         if parameters:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from functools import partial
 
+import psycopg
 import pytest
 
 from app import Settings
@@ -71,3 +73,14 @@ async def test_changed_rows_are_counted_also_after_statements_that_waited(index:
         return [connection.count_changed(add, [{"day": day} for day in days]) for days in ([1, 2, 3], [3], [], [4])]
 
     assert await index.write(write) == [2, 0, 0, 1]
+
+
+async def test_a_transaction_whose_error_was_ignored_is_not_called_committed(index: Index) -> None:
+    def write(connection: WriteConnection) -> None:
+        connection.execute_many(Sql("INSERT INTO tally_day VALUES ('a', 0, 'b', 1, 1)", {}), [{}])
+        with suppress(psycopg.Error):
+            connection.fetch_all(Sql("SELECT 1 / 0", {}))
+
+    with pytest.raises(IndexUnusable):
+        await index.write(write)
+    assert await index.write(lambda connection: connection.fetch_all(_DAYS)) == []
