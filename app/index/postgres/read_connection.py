@@ -86,7 +86,8 @@ class PostgresReadConnection:
             limit_ms = 0
         else:
             require_time(self.deadline)
-            limit_ms = int(1000 * _STEP_S * math.ceil((self.deadline - time.monotonic()) / _STEP_S))
+            steps = math.ceil((self.deadline - time.monotonic()) / _STEP_S)
+            limit_ms = int(1000 * _STEP_S * max(steps, 1))  # 0 would be no limit
         if limit_ms != self._limit_ms:
             await driver.fetch(f"SET statement_timeout = {limit_ms}", NO_PARAMS, prepare=False)
             self._limit_ms = limit_ms
