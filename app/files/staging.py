@@ -268,12 +268,8 @@ class _Tree(AbstractContextManager["_Tree"]):
         directory, _, name = file.name.rpartition("/")
         descriptor = os.open(name, _CREATE, durable.FILE_MODE, dir_fd=self.find(directory))
         try:
-            if isinstance(file, FileInPieces):
-                for piece in file.pieces:
-                    durable.write_all(descriptor, piece)
-            elif os.write(descriptor, file.raw) != len(file.raw):
-                os.lseek(descriptor, 0, os.SEEK_SET)
-                durable.write_all(descriptor, file.raw)
+            for piece in file.pieces if isinstance(file, FileInPieces) else (file.raw,):
+                durable.write_all(descriptor, piece)
         finally:
             os.close(descriptor)
         return directory, name

@@ -270,7 +270,7 @@ def test_of_many_that_bring_a_login_code_to_four_workers_one_signs_in(tmp_path: 
             ready = threading.Barrier(12)
 
             def sign_in(_number: int, code: str = code, ready: threading.Barrier = ready) -> int:
-                with httpx.Client(base_url=server.url) as client:  # a connection of its own: to any of the workers
+                with httpx.Client(base_url=server.url, timeout=60) as client:  # its own connection: to any worker
                     client.get("/alive")
                     ready.wait()
                     return client.post("/api/session", json={"code": code}).status_code

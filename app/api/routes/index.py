@@ -49,6 +49,7 @@ class IndexSync(BaseModel):
 async def get_index_status(store: Store) -> IndexStatus:
     """Return the contents of the index, and the progress of a sync."""
     progress, totals = await store.get_status()
+    await store.index.refresh_rebuilding()  # so that lists after this answer say the same
     running = progress.phase != "idle" and time.time_ns() // 1000 - progress.heartbeat_at < _SILENT_US
     return IndexStatus.model_validate(
         {
