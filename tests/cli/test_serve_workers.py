@@ -232,6 +232,7 @@ def test_sighup_makes_every_process_read_the_log_level_again(root: Path, tmp_pat
     file.write_text("CONVSTORE_LOG_LEVEL=info\n")
     with served(root, "--workers", workers, "--no-auth", CONVSTORE_ENV_FILE=str(file)) as server:
         until(lambda: sum("startup complete" in line for line in server.log) == int(workers) - 1)
+        until(lambda: httpx.get(f"{server.url}/alive").status_code == 200)  # a slow one is told
         until(lambda: httpx.get(f"{server.url}/ready").status_code == 200)
         assert not any("GET /ready 200" in line for line in server.log)
         file.write_text("CONVSTORE_LOG_LEVEL=debug\n")
