@@ -26,6 +26,10 @@ class Reads(Protocol):
     deadline: float
     """The time on the monotonic clock at which a statement, or work on its rows, is stopped."""
 
+    @property
+    def plans_by_values(self) -> bool:
+        """Whether the database knows how many rows have a value, and plans by that. PostgreSQL does."""
+
     async def fetch_all(self, sql: Sql, params: Params = NO_PARAMS) -> list[tuple[Any, ...]]:
         """Run one SELECT and return its rows.
 
@@ -63,6 +67,8 @@ class SingleReads:
     """Runs each statement in a connection of a pool, which is lent for this statement alone."""
 
     __slots__ = ("_lend", "deadline")
+
+    plans_by_values = True
 
     def __init__(self, lend: Lend) -> None:
         self._lend = lend

@@ -2,8 +2,8 @@
 
 - If a database index has the matching rows in the requested order, a page walks that index and sorts nothing.
 - Otherwise a page filters the next `WALKED` rows in that order, which is enough for most filters.
-- If too few of these rows match, or a filter always matches few rows, a page starts from those few rows or scans the
-  table (15 ms for 100,000 rows), and sorts the result.
+- If too few of these rows match, or a filter always matches few rows, a page starts from those few rows, or from the
+  rows with a rare value of the filter, or scans the table (15 ms for 100,000 rows), and sorts the result.
 
 All three return the same page. Bodies are joined last, and only for the rows of the page.
 """
@@ -119,6 +119,7 @@ def walking_sql(shape: ListShape) -> Sql:
     return _page_of(shape, found, short=True)
 
 
+@lru_cache(maxsize=512)
 def reading_sql(shape: ListShape) -> Sql:
     """Return the statement for a page that starts from few rows or scans the table, and sorts."""
     found = select(conversation.c.id).where(*clauses_by_index(shape.names), *_place(shape, unindexed))
@@ -163,12 +164,12 @@ def _directions(shape: ListShape, column: filter_sql.Column) -> tuple[ColumnElem
 
 
 @lru_cache(maxsize=512)
-def list_sqls(shape: ListShape) -> tuple[Sql, ...]:
-    """Return the statements for a page. Each one is run only if the previous one found too few rows."""
+def walk_of(shape: ListShape) -> tuple[Sql | None, bool]:
+    """Return the statement that walks a database index, if one should, and whether it finds the whole page."""
     if is_in_order(shape):
-        return (ordered_sql(shape),)
+        return ordered_sql(shape), True
     walkable = _walked(shape) and not filter_sql.FEW & {*shape.names}
-    return (walking_sql(shape), reading_sql(shape)) if walkable else (reading_sql(shape),)
+    return walking_sql(shape) if walkable else None, False
 
 
 async def list_conversations(
@@ -192,11 +193,11 @@ async def list_conversations(
         parameters |= {"after_key": cursor.key, "after_id": cursor.id, "bound": cursor.bound}
     bounded = cursor is not None and cursor.bound is not None
     shape = ListShape(order, names, after=cursor is not None, bounded=bounded, view=view)
-    rows: list[tuple[Any, ...]] = []
-    for sql in list_sqls(shape):
-        rows = await index.fetch_all(sql, parameters)
-        if len(rows) > limit:
-            break
+    walk, whole = walk_of(shape)
+    rows = [] if walk is None else await index.fetch_all(walk, parameters)
+    if not whole and len(rows) <= limit:
+        marked = shape._replace(names=await tally.find_rare(index, names, parameters))
+        rows = await index.fetch_all(reading_sql(marked), parameters)
     next_page_id = None
     if len(rows) > limit:
         uuid, key, largest, *_ = rows[limit - 1]
@@ -216,8 +217,10 @@ def count_sql(names: tuple[str, ...]) -> Sql:
 async def count_conversations(index: ReadConnection, asked: ConversationFilter) -> int:
     """Return how many conversations match the filter."""
     names, parameters = filter_sql.compile_filter(asked)
-    sql, parameters = tally.find_count(names, parameters) or (count_sql(names), parameters)
-    rows = await index.fetch_all(sql, parameters)
+    kept = tally.find_count(names, parameters)
+    if kept is None:
+        kept = count_sql(await tally.find_rare(index, names, parameters)), parameters
+    rows = await index.fetch_all(*kept)
     return int(rows[0][0])
 
 

@@ -209,6 +209,7 @@ async def _add_amounts(
 ) -> FacetCounts:
     names, values = filter_sql.compile_filter(asked)
     shown = orjson.dumps([value for value, _ in counts.values]).decode()
+    names = await tally.find_rare(index, names, values)
     sql = _amounts_sql(facet.kind, names, keyed=facet.tag_key is not None)
     rows = await index.fetch_all(sql, {**values, "shown": shown, "facet_key": facet.tag_key})
     return counts._replace(sums={value: Amounts(cost, tokens) for value, cost, tokens in rows})
@@ -225,6 +226,8 @@ async def count_facets(
         return Facets(await count_conversations(index, asked), {})
     names, parameters = filter_sql.compile_filter(asked)
     parameters |= {f"facet_key_{place}": facet.tag_key for place, facet in enumerate(by)}
+    if not all(_is_kept(facet.kind, names) for facet in by):
+        names = await tally.find_rare(index, names, parameters)
     sql = facets_sql(tuple((facet.kind, facet.tag_key is not None) for facet in by), names)
     found: list[list[tuple[str | None, int, int]]] = [[] for _ in by]
     count = 0
@@ -286,13 +289,14 @@ def _workspaces_sql(names: tuple[str, ...]) -> Sql:
 async def read_sums(index: ReadConnection, asked: ConversationFilter) -> Sums:
     """Return the sums over the conversations that match."""
     names, values = filter_sql.compile_filter(asked)
-    [row] = await index.fetch_all(_sums_sql(names), values)
+    [row] = await index.fetch_all(_sums_sql(await tally.find_rare(index, names, values)), values)
     return Sums(row[0], row[1] or 0, row[2] or 0.0, row[3] or 0)
 
 
 async def list_workspace_costs(index: ReadConnection, asked: ConversationFilter) -> list[WorkspaceCost]:
     """Return the costliest workspaces of the conversations that match."""
     names, values = filter_sql.compile_filter(asked)
+    names = await tally.find_rare(index, names, values)
     return [WorkspaceCost(*row) for row in await index.fetch_all(_workspaces_sql(names), values)]
 
 
@@ -339,5 +343,6 @@ async def list_usage(
     conversation's last event.
     """
     names, values = filter_sql.compile_filter(asked)
+    names = await tally.find_rare(index, names, values)
     rows = await index.fetch_all(_usage_sql(names, split), values | {"since_hour": since_hour})
     return [(hour, value, Amount(*amount)) for hour, value, *amount in rows]

@@ -84,9 +84,13 @@ _CLAUSES: dict[str, Clause] = {
     "title": _titled,
     "long title": _titled,
     "workspace": _is("workspace"),
-    "workspace_under": lambda column: (
-        (column("workspace") == bindparam("workspace_under"))
-        | ((column("workspace") >= bindparam("workspace_first")) & (column("workspace") < bindparam("workspace_end")))
+    "workspace_under": lambda column: (  # one range for the database index, in which `/p-old` is, but not below `/p`
+        (column("workspace") >= bindparam("workspace_under"))
+        & (column("workspace") < bindparam("workspace_end"))
+        & (
+            (column("workspace") == bindparam("workspace_under"))
+            | (column("workspace") >= bindparam("workspace_first"))
+        )
     ),
     "active": lambda column: column("id").in_(
         select(activity.c.conversation).where(
@@ -130,6 +134,7 @@ _ONE_OF = "one of "
 _COLUMN_OF = {"workspace_under": "workspace"}
 _FOLDED = "folded"
 _TAG, _KEY, _PAIR = "tag ", "k", "p"
+_RARE = "rare "
 
 
 _VALUES = {
@@ -273,8 +278,29 @@ def clauses(names: Sequence[str], column: Column) -> list[ColumnElement[bool]]:
 
 
 def clauses_by_index(names: Sequence[str]) -> list[ColumnElement[bool]]:
-    """Return conditions for a statement that either starts from few rows or scans all rows."""
+    """Return conditions for a statement that starts from the rows of a rare value or from few rows, or scans all."""
+    if any(name.startswith(_RARE) for name in names):
+        return _clauses_by_rare(names)
     return [_clause_by_few(name) for name in names if name != _FOLDED] + _unfolded(names, unindexed)
+
+
+def find_counted(names: Sequence[str]) -> list[str]:
+    """Return the conditions on a column of `COUNTED`, or [] if another condition matches few rows."""
+    return [name for name in names if fields_of((name,)) <= {*COUNTED}] if FEW.isdisjoint(names) else []
+
+
+def mark_rare(names: Sequence[str], rare: str) -> tuple[str, ...]:
+    """Return the names with a mark on one of `find_counted`, from whose rows `clauses_by_index` is to start."""
+    return tuple(f"{_RARE}{name}" if name == rare else name for name in names)
+
+
+def _clauses_by_rare(names: Sequence[str]) -> list[ColumnElement[bool]]:
+    """Return conditions with which SQLite uses the database index of the column in the marked one, and no other."""
+    shelves = [name for name in names if find_shelves(name)] or [shelf_name(ALL_SHELVES)]  # the index begins with it
+    by_index = [*shelves, *(name for name in names if name.startswith(_RARE))]
+    others = [name for name in names if name not in by_index and name != _FOLDED]
+    found = [_clause(name, bare) for name in by_index] + [_clause(name, unindexed) for name in others]
+    return found + _unfolded(names, unindexed)
 
 
 def clauses_to_count(names: Iterable[str]) -> list[ColumnElement[bool]]:
@@ -293,6 +319,7 @@ def _clause_by_few(name: str) -> ColumnElement[bool]:
 
 
 def _clause(name: str, column: Column) -> ColumnElement[bool]:
+    name = name.removeprefix(_RARE)
     shelves: list[ColumnElement[int]] = [literal_column(str(shelf)) for shelf in find_shelves(name)]
     if shelves:
         return column("archived") == shelves[0] if len(shelves) == 1 else column("archived").in_(shelves)
@@ -331,7 +358,8 @@ def _tagged(name: str) -> Select[int]:
 
 def fields_of(names: Iterable[str]) -> frozenset[str]:
     """Return the same as `columns_of`, and also the column of a condition that a column has any of some values."""
-    return columns_of(name.rsplit(maxsplit=1)[-1] if name.startswith(_ONE_OF) else name for name in names)
+    plain = [name.removeprefix(_RARE) for name in names]
+    return columns_of(name.rsplit(maxsplit=1)[-1] if name.startswith(_ONE_OF) else name for name in plain)
 
 
 def columns_of(names: Iterable[str]) -> frozenset[str]:
@@ -342,5 +370,5 @@ def columns_of(names: Iterable[str]) -> frozenset[str]:
         else name.removeprefix(_ONE_OF)
         if name.startswith(_ONE_OF)
         else _COLUMN_OF.get(name) or name.removeprefix("not ").removesuffix("_gte").removesuffix("_lt")
-        for name in names
+        for name in (one.removeprefix(_RARE) for one in names)
     )

@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, literal_column, s
 
 from ..model.conversation import ConversationRow
 from . import filter_sql
-from .connections import ReadConnection, WriteConnection
+from .connections import ReadConnection, Reads, WriteConnection
 from .dialect import Sql, compiled, paired
 from .filter_sql import bare, clauses
 from .tables import conversation, tally, tally_day
@@ -205,6 +205,36 @@ def days_of_creation(names: Sequence[str]) -> Select[int, int]:
     columns = tally_day.c
     counted = select(columns.day.label("day"), func.sum(columns.number).label("number"))
     return counted.where(columns.name == named("created_at"), *clauses(names, _of_day)).group_by(columns.day)
+
+
+_RARE_SHARE = 20
+"""A value is rare if at most one in so many conversations has it. To look a row up takes three times as long as to read
+it in a scan."""
+
+
+@lru_cache(maxsize=256)
+def _sizes_sql(names: tuple[str, ...]) -> Sql:
+    """Return the statement for the number of all conversations on a filter's shelves, and of those under a condition.
+
+    There is a number for each condition that `find_counted` lists.
+    """
+    shelves = [name for name in names if filter_sql.find_shelves(name)]
+    found = filter_sql.find_counted(names)
+    sizes = [count_of(named(*filter_sql.fields_of((name,))), (name, *shelves)) for name in found]
+    return compiled(select(count_of(named(ALL), shelves), *sizes), short=True)
+
+
+async def find_rare(index: Reads, names: tuple[str, ...], values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the names of a filter's conditions, with a mark on the rarest one if few conversations pass it.
+
+    Without the mark a statement scans all rows, because SQLite does not know how many have a value.
+    """
+    found = [] if index.plans_by_values else filter_sql.find_counted(names)
+    if not found:
+        return names
+    [[everything, *sizes]] = await index.fetch_all(_sizes_sql(names), values)
+    size, rarest = min(zip(sizes, found, strict=True))
+    return filter_sql.mark_rare(names, rarest) if size * _RARE_SHARE <= everything else names
 
 
 @lru_cache(maxsize=256)

@@ -31,6 +31,8 @@ class PostgresReadConnection:
 
     __slots__ = ("_driver", "_in_snapshot", "_kept", "_limit_ms", "_server", "_turn", "deadline")
 
+    plans_by_values = True
+
     def __init__(self, server: Server) -> None:
         self._server = server
         self._driver: LoopDriver | None = None

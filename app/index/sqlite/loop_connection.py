@@ -60,6 +60,8 @@ class LoopReadConnection(SingleReads):
 
     __slots__ = ("_driver",)
 
+    plans_by_values = False
+
     def __init__(self, driver: LoopDriver | None, lend: Lend) -> None:
         super().__init__(lend)
         self._driver = driver

@@ -35,6 +35,8 @@ class SqliteReadConnection:
 
     __slots__ = ("_driver", "_kept", "_version", "deadline")
 
+    plans_by_values = False
+
     def __init__(self, driver: aiosqlite.Connection) -> None:
         self._driver = driver
         self._version: object = None
