@@ -18,7 +18,7 @@ from app.index.dialect import Sql
 from tests.bench.bare_reads import PAGE, join_files, query_page
 from tests.bench.client import Client, requests_per_second
 from tests.bench.measure import Sample, rate_in_turns, take_turns
-from tests.bench.server import Server, Store, serving, serving_bare_reads, serving_floor, wait_until_in_step
+from tests.bench.server import Server, Store, run_python, serving, serving_bare_reads, serving_floor, wait_until_in_step
 
 FIRST_PATH = "/api/conversations/search?limit=20"
 LIST_PATH = "/api/conversations/search?limit=20&sort_order=UPDATED_AT_DESC"
@@ -68,6 +68,10 @@ class Bound(NamedTuple):
 
 NO_BOUND = Bound("", None)
 
+_OF_LIST = "aiosqlite, pydantic_settings, sqlalchemy, typer"
+_OF_SERVE = f"{_OF_LIST}, prometheus_client, starlette.applications, uvicorn, watchfiles"
+"""The libraries that no process can do without which lists conversations, or serves the list."""
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -93,17 +97,42 @@ class Row:
 
 
 def measure_starts(stores: Sequence[Store], effort: Effort) -> list[Row]:
-    """Measure the time from starting the process to its first answer, small and large store in turn."""
+    """Measure how long a server takes to its first answer, and commands; the floor imports the libraries they need."""
 
-    def start(store: Store) -> float:
+    def serve(store: Store) -> float:
         began = perf_counter()
         with serving(store, FIRST_PATH):
             return (perf_counter() - began) * 1000
 
+    def run(store: Store, *arguments: str) -> float:
+        began = perf_counter()
+        run_python([*arguments], store)
+        return (perf_counter() - began) * 1000
+
     small, large = stores
-    times = rate_in_turns({"small": partial(start, small), "large": partial(start, large)}, rounds=effort.starts)
-    row = Row("start to first answer", "ms", times["small"], times["large"])
-    return [bounded(row, growth=1.1)]
+    calls: dict[str, Callable[[Store], float]] = {
+        "serve": serve,
+        "list": lambda store: run(store, "-m", "app", "list"),
+        "help": lambda store: run(store, "-m", "app", "--help"),
+        "libraries of serve": lambda store: run(store, "-c", f"import {_OF_SERVE}"),
+        "libraries of list": lambda store: run(store, "-c", f"import {_OF_LIST}"),
+    }
+    run(small, "-m", "app", "list")
+    run(large, "-m", "app", "list")  # which brings the index in step
+    times = rate_in_turns(
+        {f"{name} {store.conversations}": partial(call, store) for name, call in calls.items() for store in stores},
+        rounds=effort.starts,
+    )
+
+    def row(name: str, what: str, floor: str | None) -> Row:
+        a, b = (times[f"{what} {store.conversations}"] for store in stores)
+        return Row(name, "ms", a, b, None if floor is None else times[f"{floor} {large.conversations}"])
+
+    return [
+        bounded(row("start to first answer, to its imports", "serve", "libraries of serve"), growth=1.1, at_most=500),
+        bounded(row("`convstore list`, to its imports", "list", "libraries of list"), at_most=500),
+        bounded(row("`convstore --help`", "help", None), at_most=200),
+    ]
 
 
 def measure_served(stores: Sequence[Store], padded: Store | None, effort: Effort, directory: Path) -> list[Row]:
