@@ -77,18 +77,21 @@ def list_mentioned() -> list[str]:
 
 def write(act: Act, result: Result, *, method: str, route: str, status: int, ids: list[str], **who: object) -> None:
     """Write one line. `who` are fields about the client; a field that is None or "" is left out."""
-    mentioned = _mentioned.get()
     told: dict[str, Any] = {
         "audit": act.value,
         "result": result.value,
         "method": method,
         "route": route,
         "status": status,
-        **({"dry_run": True} if mentioned is not None and mentioned.dry_run else {}),
-        **({"conversations": ids[:_IDS_MAX]} if ids else {}),
-        **({"conversations_count": len(ids)} if len(ids) > _IDS_MAX else {}),
-        **{name: value for name, value in who.items() if value not in (None, "")},
     }
+    mentioned = _mentioned.get()
+    if mentioned is not None and mentioned.dry_run:
+        told["dry_run"] = True
+    if ids:
+        told["conversations"] = ids[:_IDS_MAX]
+    if len(ids) > _IDS_MAX:
+        told["conversations_count"] = len(ids)
+    told |= {name: value for name, value in who.items() if value not in (None, "")}
     log.info("%s: %s %s %d %s", act.value, method, route, status, _describe(told), extra={"fields": told})
 
 

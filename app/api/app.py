@@ -27,7 +27,6 @@ from .access.forwarded import ForwardedMiddleware
 from .access.key_files import KeyFiles, load_keys, load_read_keys
 from .access.keys import Keys
 from .auth import OPEN_PATHS, ApiKeyMiddleware, HostMiddleware
-from .cached_routes import CachedRoutesMiddleware
 from .headers import INDEXED, TEXT_INDEXED
 from .metrics import Metrics
 from .middleware import (
@@ -41,9 +40,9 @@ from .middleware import (
     StartupErrorMiddleware,
 )
 from .process import RELOADING, REPLACES, STOPPING, end_process_within, is_in_terminal, on_signals, reload_log_level
-from .routes import lists, mcp
+from .routes import mcp
 from .routes.direct_routes import DirectRoutesMiddleware
-from .routes.lazy_routes import LazyApplication, LazyRoutesMiddleware
+from .routes.lazy_routes import LazyApplication
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
         middleware=[
             *([Middleware(ForwardedMiddleware, trusted=trusted)] if (trusted := settings.trusted_proxies) else []),
             *([Middleware(BasePathMiddleware, base_path=base)] if (base := settings.base_path) or trusted else []),
-            Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit, unrouted=lists.CACHED_ROUTES),
+            Middleware(ObservabilityMiddleware, metrics=app_metrics, audit=audit),
             Middleware(HostMiddleware, hosts=_allowed_hosts(settings)),
             Middleware(
                 QuickCORSMiddleware,
@@ -87,9 +86,7 @@ def create_app(settings: Settings, keys: Sequence[str] | None = None, *, ends_pr
             *([Middleware(ApiKeyMiddleware, keys=valid_keys, open_paths=open_paths)] if valid_keys.required else []),
             Middleware(HeadMiddleware),
             Middleware(BodyLimitMiddleware, max_bytes=BODY_MAX_BYTES, exempt=("/api/conversations/import",)),
-            Middleware(CachedRoutesMiddleware, routes=lists.CACHED_ROUTES),
             Middleware(DirectRoutesMiddleware),
-            Middleware(LazyRoutesMiddleware),
             Middleware(OptionsMiddleware),
             Middleware(StartupErrorMiddleware),
         ],

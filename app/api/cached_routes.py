@@ -1,18 +1,13 @@
-"""A fast path with a cache for GETs that clients repeat often: a page of the list, a count, facets.
+"""A cache of the answers to GETs that clients repeat often: a page of the list, a count, facets.
 
-FastAPI matches the route and resolves its parameters for every request. This took 0.29 ms of the 0.43 ms for a list
-page; the SQL took 0.04 ms. So GETs of a few paths go directly to their endpoint, and parsed query strings are cached.
-The FastAPI routes remain: they document these paths, and answer if the fast path meets an error. The cost is that an
-endpoint has two entries; `tests/api/test_cached_routes.py` checks that both give the same answers.
-
-Answers are cached until the state of the index changes; reading the state takes 6 us. A client that already has the
-answer gets 304, because clients request the same first page every few seconds.
+Parsed query strings are cached, too. Answers are cached until the state of the index changes; reading the state takes
+6 us. A client that already has the answer gets 304, because clients request the same first page every few seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from functools import cache, lru_cache
+from collections.abc import Awaitable, Callable
+from functools import cache, lru_cache, partial
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl
 
@@ -20,8 +15,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ..errors import QueryTooSlow, StoreError
-from .error_responses import store_error_response
+from ..store.read.reader import StoreReader
 from .headers import has_etag
 
 
@@ -49,21 +43,17 @@ _ANSWERS_MAX_BYTES = 8 << 20
 _HEADERS_OF_304 = (b"etag", b"cache-control")
 
 
-class CachedRoutesMiddleware:
-    """Passes GETs of `routes` (path: endpoint and query model) directly to their endpoint, and caches the answers."""
+class CachedRoutes:
+    """Calls the endpoints of GETs, each with its query, and caches the answers."""
 
-    def __init__(self, app: ASGIApp, routes: Mapping[str, tuple[Endpoint, type[CachedQuery]]]) -> None:
-        self._app = app
-        self._routes = routes
+    def __init__(self) -> None:
         self._cache = _AnswerCache()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, or pass the request on."""
-        route = self._routes.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "GET" else None
-        if route is None or len(scope["query_string"]) > _QUERY_MAX_BYTES:
-            await self._app(scope, receive, send)
-            return
-        store = scope["app"].state.store
+    async def answer(self, endpoint: Endpoint, model: type[CachedQuery], scope: Scope, _body: bytes) -> ASGIApp | None:
+        """Return the answer of an endpoint whose query is a `model`, or None if the query is invalid or long."""
+        if len(scope["query_string"]) > _QUERY_MAX_BYTES:
+            return None
+        store: StoreReader = scope["app"].state.store
         # no ETag and no cached answer during the first build, because they would outlast it
         state = (
             None if store.index.building else await store.index.find_state()
@@ -71,23 +61,17 @@ class CachedRoutesMiddleware:
         key = scope["path"], scope["query_string"]
         response = self._cache.find(state, key)
         if response is None:
-            endpoint, model = route
             try:
                 query = parse_query(model, scope["query_string"])
                 response = await endpoint(store, query)
-            except QueryTooSlow as error:
-                # do not fall back to the FastAPI route, which would run the slow query again
-                await store_error_response(error, scope["method"], scope["path"])(scope, receive, send)
-                return
-            except (StoreError, ValidationError):
-                await self._app(scope, receive, send)
-                return
+            except ValidationError:
+                return None
             if state is not None and query.depends_on_index_only:
                 self._cache.put(state, key, response)
-        await _send(response, scope, send)
+        return partial(_send, response)
 
 
-async def _send(response: Response, scope: Scope, send: Send) -> None:
+async def _send(response: Response, scope: Scope, _receive: Receive, send: Send) -> None:
     status, headers, body = response.status_code, response.raw_headers, response.body
     etag = next((value for name, value in headers if name == b"etag"), None)
     if etag is not None and has_etag(scope, etag):

@@ -34,7 +34,8 @@ def join_header(scope: Scope, name: bytes) -> bytes:
 
     If a header that must be unique is repeated, the joined value matches no host, origin, key or size.
     """
-    return b", ".join(value for header, value in scope["headers"] if header == name)
+    values = [value for header, value in scope["headers"] if header == name]  # a generator takes twice as long
+    return b", ".join(values)
 
 
 def has_etag(scope: Scope, etag: bytes) -> bool:

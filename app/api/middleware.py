@@ -10,7 +10,7 @@ import logging
 import re
 import secrets
 import sys
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from http import HTTPStatus
 from time import perf_counter
 from urllib.parse import urlsplit
@@ -52,6 +52,7 @@ _CLIENT_LEFT = 499
 _TRY_AGAIN_LATER = 1013
 """The code that closes a WebSocket for lack of memory."""
 
+_REFUSED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN})
 _WITHOUT_BODY = frozenset({"GET", "HEAD"})
 
 
@@ -59,7 +60,7 @@ class ObservabilityMiddleware:
     """Adds an id to each request and its answer, adds the security headers, and counts and logs both.
 
     A request may bring its own id (1 to 64 letters, digits, dots, underscores and dashes) in X-Request-ID. Metrics use
-    the pattern of a path as a label. `unrouted` are paths that are answered without a FastAPI route.
+    the pattern of a path as a label.
 
     If there is too little memory or no thread for a request, an error is answered, and logged in one line.
 
@@ -67,11 +68,10 @@ class ObservabilityMiddleware:
     string may contain the API key.
     """
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, audit: Audit, unrouted: Iterable[str]) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, audit: Audit) -> None:
         self._app = app
         self._metrics = metrics
         self._audit = audit
-        self._unrouted = frozenset(unrouted)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -109,16 +109,15 @@ class ObservabilityMiddleware:
         began = perf_counter()
         try:
             await self._app(scope, receive, send_with_headers)
+            if status in _REFUSED and "route" not in scope:
+                await _match_route(scope)
         except ClientDisconnect:  # the client left during its request, so nobody receives an answer
             status = status or _CLIENT_LEFT
         except Exception as error:
             if not is_out_of_memory(error):
                 status = status or 500
                 raise
-            told = OutOfMemory(error)
-            log.error("%s %s: %s", scope["method"], scope["path"][:_PATH_MAX], told)  # noqa: TRY400
-            if not status:
-                await _answer_no_memory(told, scope["method"])(scope, receive, send_with_headers)
+            await _answer_no_memory(OutOfMemory(error), status, scope, receive, send_with_headers)
         finally:
             gauge.dec()
             self._record(scope, status, seconds or perf_counter() - began)
@@ -147,9 +146,7 @@ class ObservabilityMiddleware:
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         method = scope["method"] if scope["method"] in _METHODS else _OTHER
-        if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and "route" not in scope:
-            _match_route(scope)
-        route = self._route(scope)
+        route = str(getattr(scope.get("route"), "path", _OTHER))
         self._audit.record_request(scope, method, route, status)
         count, duration = self._metrics.request(method, route, status)
         count.inc()
@@ -162,16 +159,10 @@ class ObservabilityMiddleware:
             path = scope["path"][:_PATH_MAX]
             log.log(level, "%s %s %d in %.1f ms", method, path, status, ms, extra={"fields": fields})
 
-    def _route(self, scope: Scope) -> str:
-        """Return the pattern of the path, so that no id becomes a label."""
-        if scope["path"] in self._unrouted:
-            return str(scope["path"])
-        return str(getattr(scope.get("route"), "path", _OTHER))
 
-
-def _match_route(scope: Scope) -> None:
+async def _match_route(scope: Scope) -> None:
     """Find the route of a request that was refused before it: the audit line names it, and the ids in its path."""
-    for route in scope["app"].routes:
+    for route in await scope["app"].list_routes():
         match, found = route.matches(scope)
         if match is Match.FULL:
             scope.update(found)
@@ -251,7 +242,7 @@ class OptionsMiddleware:
             return
         methods = {
             method
-            for route in scope["app"].routes
+            for route in await scope["app"].list_routes()
             if route.matches(scope)[0] is not Match.NONE
             for method in getattr(route, "methods", None) or ()
         }
@@ -347,11 +338,18 @@ class BodyLimitMiddleware:
         await error_response(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", detail)(scope, receive, send)
 
 
-def _answer_no_memory(told: OutOfMemory, method: str) -> ASGIApp:
-    """Answer 503 to a read and 500 to a change, because a change may be made, and clients repeat after a 503."""
-    if method in _WITHOUT_BODY:
-        return store_error_response(told, method, "")
-    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, told.code, str(told))
+async def _answer_no_memory(told: OutOfMemory, status: int, scope: Scope, receive: Receive, send: Send) -> None:
+    """Log it, and unless the answer has begun with a `status`, answer 503 to a read and 500 to a change.
+
+    A change may have been made, and clients repeat after a 503.
+    """
+    log.error("%s %s: %s", scope["method"], scope["path"][:_PATH_MAX], told)
+    if status:
+        return
+    answer = error_response(HTTPStatus.INTERNAL_SERVER_ERROR, told.code, str(told))
+    if scope["method"] in _WITHOUT_BODY:
+        answer = store_error_response(told, scope["method"], "")
+    await answer(scope, receive, send)
 
 
 def _announced_bytes(scope: Scope) -> int:

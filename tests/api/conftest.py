@@ -32,7 +32,6 @@ async def short(corpus: Path) -> AsyncIterator[httpx.AsyncClient]:
 
 @pytest.fixture
 async def long(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[httpx.AsyncClient]:
-    for way in ("CachedRoutesMiddleware", "DirectRoutesMiddleware"):
-        monkeypatch.setattr(application, way, _PassesOn)
+    monkeypatch.setattr(application, "DirectRoutesMiddleware", _PassesOn)
     async with serving(Settings(store=corpus, index_url=f"sqlite:///{tmp_path / 'own.db'}")) as client:
         yield client

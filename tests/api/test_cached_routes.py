@@ -12,7 +12,6 @@ from fastapi import Response
 
 from app import ConversationStore, Settings
 from app.api import cached_routes
-from app.api.app import create_app
 from app.api.routes import lists
 from app.index.conversation_list import Page
 from tests.api.clients import sync_in_another_process
@@ -77,11 +76,6 @@ def test_a_query_is_validated_once_for_all_pages_of_a_walk() -> None:
 async def test_only_a_get_with_the_key_goes_the_short_way(short: httpx.AsyncClient) -> None:
     assert (await short.post("/api/conversations/search")).status_code == 405
     assert (await short.get("/api/conversations/search", headers={"X-Session-API-Key": "other"})).status_code == 401
-
-
-def test_the_short_way_is_installed(tmp_path: Path) -> None:
-    made = create_app(Settings(store=tmp_path), keys=[])
-    assert "CachedRoutesMiddleware" in [getattr(middleware.cls, "__name__", "") for middleware in made.user_middleware]
 
 
 async def test_an_answer_is_not_composed_again_until_the_index_changes(

@@ -23,7 +23,7 @@ from app.cli.serve import listen
 from app.logs import JsonFormatter
 from tests.api.clients import http_client, listening, raising, read_metrics
 from tests.builders import make_conversation, make_id
-from tests.conftest import PACKAGE, serving
+from tests.conftest import PACKAGE, answering, serving
 
 SEARCH = "/api/conversations/search"
 MADE = re.compile(r"[0-9a-f]{16}")
@@ -105,11 +105,11 @@ async def test_a_change_without_a_thread_may_have_been_made_and_gets_500(
 async def test_the_first_request_without_a_thread_to_make_the_routes_is_answered(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving(Settings(store=root)) as client:
+    async with answering(Settings(store=root)) as client:
         with monkeypatch.context() as short:
             short.setattr(asyncio, "to_thread", raising(NO_THREAD))
-            assert (await client.get("/ready")).json()["code"] == "out_of_memory"
-        assert (await client.get("/ready")).json() == {"status": "ready"}
+            assert (await client.get("/server_info")).json()["code"] == "out_of_memory"
+        assert (await client.get("/server_info")).json()["title"] == "convstore"
 
 
 async def test_requests_are_counted_by_the_pattern_of_their_path(client: httpx.AsyncClient) -> None:

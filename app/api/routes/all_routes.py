@@ -13,7 +13,6 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.asyncexitstack import AsyncExitStackMiddleware
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from starlette.datastructures import State
 from starlette.middleware.exceptions import ExceptionMiddleware
 from starlette.routing import BaseRoute
@@ -47,7 +46,6 @@ from . import (
     trash,
     upkeep,
 )
-from .direct_message import DirectMessages
 
 _ROUTERS = (
     bulk.router,  # before the trash, because its `{conversation_id}/restore` also matches `bulk/restore`
@@ -103,13 +101,7 @@ def answering(app: FastAPI) -> ASGIApp:
 
 def _list_routes() -> list[BaseRoute]:
     """Return the routes of the routers themselves, because include_router would build each a second time."""
-    routes = [route for router in _ROUTERS for route in router.routes]
-    direct = [
-        DirectMessages(route)
-        for route in routes
-        if isinstance(route, APIRoute) and route.endpoint is events.send_message
-    ]
-    return [*direct, *routes, *mcp.ROUTES, *page_routes.ROUTES]
+    return [*(route for router in _ROUTERS for route in router.routes), *mcp.ROUTES, *page_routes.ROUTES]
 
 
 async def _invalid(_request: Request, error: Exception) -> JSONResponse:

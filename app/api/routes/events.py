@@ -51,6 +51,7 @@ from ..streamed import (
     until_client_leaves,
 )
 from .agents import needs_agent
+from .direct_routes import append_message
 from .event_pages import respond_with_page, send_items
 from .leases import Generation, Owner
 
@@ -411,9 +412,7 @@ async def send_message(store: WritableStore, conversation_id: IdToWrite, request
     if request.run:
         await store.get_conversation(ConversationId(conversation_id))  # 404 comes first, as in agent-server
         raise needs_agent("run this conversation", "leave `run` out to append the message")
-    async with store.writer(ConversationId(conversation_id)) as conversation:
-        done = await conversation.append_message(request)
-    return Success(warning=done.warning)
+    return Success(warning=await append_message(store, ConversationId(conversation_id), request))
 
 
 @write_router.post("/{event_id}/erase", tags=["writing"])

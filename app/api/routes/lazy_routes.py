@@ -1,8 +1,8 @@
 """An application that makes its routes when they are first needed.
 
 FastAPI takes a sixth of a start to import, and 3 ms to build a route, and there are a hundred. A server answers its
-first lists and conversations (`app.api.cached_routes`) without it, and makes the routes in a thread soon after that. A
-request that needs them earlier waits for them.
+first lists, conversations and messages (`app.api.routes.direct_routes`) without it, and makes the routes in a thread
+soon after that. A request that needs them earlier waits for them.
 """
 
 from __future__ import annotations
@@ -57,18 +57,13 @@ class LazyApplication(Starlette):
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer what no middleware answered."""
+        _, answering = await self._wait_for_routes()
         del scope["router"]  # the FastAPI application has another one
-        await self.build_routes()[1](scope, receive, send)
+        await answering(scope, receive, send)
 
+    async def list_routes(self) -> list[BaseRoute]:
+        """Return all routes. If they were not made, they are made in a thread, and other requests are answered."""
+        return (await self._wait_for_routes())[0].router.routes
 
-class LazyRoutesMiddleware:
-    """Has the routes made before the first request that needs them."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything on."""
-        if scope["type"] != "lifespan" and not scope["app"].has_routes:
-            await asyncio.to_thread(scope["app"].build_routes)
-        await self._app(scope, receive, send)
+    async def _wait_for_routes(self) -> tuple[FastAPI, ASGIApp]:
+        return await asyncio.to_thread(self.build_routes) if self._made is None else self._made

@@ -1,6 +1,5 @@
 """Search, count and facets of conversations: the endpoints of the cached routes.
 
-A server answers these before it has imported its other routes, so this module imports little.
 `app.api.routes.conversations` registers the same endpoints with FastAPI.
 """
 
@@ -93,4 +92,4 @@ CACHED_ROUTES: dict[str, tuple[Endpoint, type[CachedQuery]]] = {
     "/api/conversations/count": (count_conversations, FilterQuery),
     "/api/conversations/facets": (count_facets, FacetQuery),
 }
-"""The routes that `app.api.cached_routes` answers without FastAPI's routing."""
+"""The direct routes whose answers `app.api.cached_routes` caches."""

@@ -31,6 +31,8 @@ async def test_both_ways_answer_alike(short: httpx.AsyncClient, long: httpx.Asyn
         "limit=+3",
     ]
     queries += ["page_id=x", "page_id=", "limit=3&limit=4", "unknown=1", "kind=MessageEvent", "body=the", "limit=٣"]
+    paths += ["/alive", "/health", "/ready", "/health?x", "/ready?wait=0", "/ready?wait=x", "/ready/"]
+    paths += [f"/api/conversations/%7Bconversation_id%7D{rest}" for rest in ("", "/events/search")]
     paths += [*pages, *(f"{pages[0]}?{query}" for query in queries), f"{paths[0]}?include_skills=true", f"{paths[0]}/"]
     for path in paths:
         one, other = [await client.get(path) for client in (short, long)]
