@@ -77,28 +77,19 @@ def list_mentioned() -> list[str]:
 
 def write(act: Act, result: Result, *, method: str, route: str, status: int, ids: list[str], **who: object) -> None:
     """Write one line. `who` are fields about the client; a field that is None or "" is left out."""
-    told: dict[str, Any] = {
-        "audit": act.value,
-        "result": result.value,
-        "method": method,
-        "route": route,
-        "status": status,
-    }
+    more: dict[str, Any] = {}
     mentioned = _mentioned.get()
     if mentioned is not None and mentioned.dry_run:
-        told["dry_run"] = True
+        more["dry_run"] = True
     if ids:
-        told["conversations"] = ids[:_IDS_MAX]
+        more["conversations"] = ids[:_IDS_MAX]
     if len(ids) > _IDS_MAX:
-        told["conversations_count"] = len(ids)
-    told |= {name: value for name, value in who.items() if value not in (None, "")}
-    log.info("%s: %s %s %d %s", act.value, method, route, status, _describe(told), extra={"fields": told})
+        more["conversations_count"] = len(ids)
+    more |= {name: value for name, value in who.items() if value not in (None, "")}
+    told = {"audit": act.value, "result": result.value, "method": method, "route": route, "status": status, **more}
+    log.info("%s: %s %s %d result=%s%s", act, method, route, status, result, _describe(more), extra={"fields": told})
 
 
-def _describe(told: Mapping[str, Any]) -> str:
+def _describe(more: Mapping[str, Any]) -> str:
     """Return the fields that the beginning of a line does not have."""
-    return " ".join(
-        f"{name}={','.join(value) if isinstance(value, list) else value}"
-        for name, value in told.items()
-        if name not in ("audit", "method", "route", "status")
-    )
+    return "".join([f" {name}={','.join(value) if isinstance(value, list) else value}" for name, value in more.items()])

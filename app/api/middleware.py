@@ -187,7 +187,7 @@ class QuickCORSMiddleware(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] != "http" or any(name == b"origin" for name, _ in scope["headers"]):
+        if scope["type"] != "http" or b"origin" in [name for name, _ in scope["headers"]]:
             await super().__call__(scope, receive, send)
             return
 

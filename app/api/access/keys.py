@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -27,14 +28,14 @@ class Right(StrEnum):
     READ = "read-only"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Key:
     """One valid key."""
 
     secret: str
     right: Right
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """The name of the key in logs: the first 8 digits of its SHA-256, which do not reveal it."""
         return sha256(self.secret.encode()).hexdigest()[:FINGERPRINT_DIGITS]

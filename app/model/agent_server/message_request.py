@@ -30,7 +30,7 @@ class TextContent(Strict):
     @model_validator(mode="before")
     @classmethod
     def _drop_retired(cls, fields: object) -> object:
-        if not isinstance(fields, dict):
+        if not isinstance(fields, dict) or "enable_truncation" not in fields:
             return fields
         return {name: value for name, value in fields.items() if name != "enable_truncation"}
 
