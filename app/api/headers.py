@@ -7,6 +7,9 @@ from starlette.types import Scope
 BASE_PATH = "base_path"
 """The name in a scope for the prefix of all paths, as the client used it. Without a prefix, it is missing."""
 
+_VALUES = "values_of_headers"
+"""The name in a scope for its headers, and for the values of each name in them."""
+
 API_KEY = "X-Session-API-Key"
 AUTHORIZATION = "Authorization"
 REQUEST_ID = "X-Request-ID"
@@ -34,8 +37,14 @@ def join_header(scope: Scope, name: bytes) -> bytes:
 
     If a header that must be unique is repeated, the joined value matches no host, origin, key or size.
     """
-    values = [value for header, value in scope["headers"] if header == name]  # a generator takes twice as long
-    return b", ".join(values)
+    values: dict[bytes, list[bytes]]
+    headers, values = scope.get(_VALUES, (None, {}))
+    if headers is not scope["headers"]:  # once for a request, because many functions ask
+        values = {}
+        for header, value in scope["headers"]:
+            values.setdefault(header, []).append(value)
+        scope[_VALUES] = scope["headers"], values
+    return b", ".join(values.get(name, ()))
 
 
 def has_etag(scope: Scope, etag: bytes) -> bool:

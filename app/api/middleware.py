@@ -97,13 +97,13 @@ class ObservabilityMiddleware:
             nonlocal status, seconds, gauge
             if message["type"] == "http.response.start":
                 status, seconds = message["status"], perf_counter() - began
-                headers = message["headers"]
-                if any(name == b"content-type" and value.startswith(_EVENT_STREAM) for name, value in headers):
+                headers = dict(message["headers"])
+                if headers.get(b"content-type", b"").startswith(_EVENT_STREAM):
                     gauge.dec()
                     gauge = self._metrics.streams
                     gauge.inc()
-                security = _SECURITY_OF_PAGES if any(name == _CONTENT_POLICY for name, _ in headers) else _SECURITY
-                message["headers"] = [*headers, *security, (_REQUEST_ID, request_id), *_progress(scope)]
+                security = _SECURITY_OF_PAGES if _CONTENT_POLICY in headers else _SECURITY
+                message["headers"] = [*message["headers"], *security, (_REQUEST_ID, request_id), *_progress(scope)]
             await send(message)
 
         began = perf_counter()
@@ -187,7 +187,7 @@ class QuickCORSMiddleware(CORSMiddleware):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] != "http" or b"origin" in [name for name, _ in scope["headers"]]:
+        if scope["type"] != "http" or join_header(scope, b"origin"):
             await super().__call__(scope, receive, send)
             return
 
