@@ -59,7 +59,8 @@ class OtherHosts:
             while (left_s := until - time.monotonic()) > 0:
                 self._send("want", conversation_id, owner)
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(free.wait(), min(left_s, _ASK_AGAIN_S))
+                    async with asyncio.timeout(min(left_s, _ASK_AGAIN_S)):
+                        await free.wait()
                     return
 
     @contextmanager

@@ -123,6 +123,14 @@ def test_file_locks_are_taken_in_one_module() -> None:
     assert importers("fcntl") == {"app.locks"}
 
 
+def test_nobody_waits_with_wait_for_which_may_drop_a_cancellation() -> None:
+    """In Python 3.11, if what it waits for comes in the same step; `asyncio.timeout` does not."""
+    used = {
+        name for name, tree in modules().items() for node in ast.walk(tree) if getattr(node, "attr", "") == "wait_for"
+    }
+    assert used | importers("asyncio.wait_for") == set()
+
+
 def test_the_signature_of_a_conversations_files_is_made_in_one_module() -> None:
     signing = [name for name in importers("hashlib.blake2b") if not in_package(name, "app.model")]
     assert [name.rpartition(".")[0] for name in signing] == ["app.files"]

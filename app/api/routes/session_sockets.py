@@ -158,7 +158,8 @@ class _Outbox:
         """Wait until the client has taken a frame."""
         self._taken.clear()
         try:
-            await asyncio.wait_for(self._taken.wait(), within_s)
+            async with asyncio.timeout(within_s):
+                await self._taken.wait()
         except TimeoutError:
             raise SlowClient("slow_consumer") from None
 

@@ -172,7 +172,8 @@ def _audit(socket: WebSocket, act: Act, status: int) -> None:
 async def _receive_key(socket: WebSocket) -> bytes:
     """Return the key in the first frame, or b"" if that is another kind of frame or does not arrive in time."""
     try:
-        first = orjson.loads(await asyncio.wait_for(socket.receive_text(), _AUTH_TIMEOUT_S))
+        async with asyncio.timeout(_AUTH_TIMEOUT_S):
+            first = orjson.loads(await socket.receive_text())
     except (TimeoutError, orjson.JSONDecodeError, WebSocketDisconnect, KeyError):
         return b""
     match first:

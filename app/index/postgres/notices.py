@@ -65,7 +65,8 @@ class Notices:
     async def close(self) -> None:
         """Send what waits, and stop."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._sent.wait(), _LAST_S)
+            async with asyncio.timeout(_LAST_S):
+                await self._sent.wait()
         for task in self._tasks:
             task.cancel()
         if self._tasks:

@@ -129,7 +129,8 @@ async def follow_events(
             if quiet % _IDLE_AFTER == 0 and sent.last is not None and await _is_settled(open_log, sent.last):
                 sent = _Sent(sent.last, [sent.last])  # many idle followers should use little memory
             with suppress(TimeoutError):
-                await asyncio.wait_for(notified.wait(), _EVERY_S)
+                async with asyncio.timeout(_EVERY_S):
+                    await notified.wait()
 
 
 async def _is_settled(open_log: Callable[[], Awaitable[EventReader]], name: EventName) -> bool:
@@ -217,7 +218,8 @@ async def wait_for_changes(
                 if followers.closed or time.monotonic() >= deadline or (is_gone and await is_gone()):
                     return page
                 try:
-                    await asyncio.wait_for(notified.wait(), _POLL_S)
+                    async with asyncio.timeout(_POLL_S):
+                        await notified.wait()
                 except TimeoutError:
                     continue
 

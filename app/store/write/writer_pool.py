@@ -302,7 +302,8 @@ class WriterPool:
         entry.unused = asyncio.Event()
         if entry.users:
             with suppress(TimeoutError):
-                await asyncio.wait_for(entry.unused.wait(), _LAST_WRITES_S)
+                async with asyncio.timeout(_LAST_WRITES_S):
+                    await entry.unused.wait()
         if not entry.users:
             await self._close_and_release(key, conversation)
         elif key not in self._open:

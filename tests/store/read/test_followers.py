@@ -7,12 +7,11 @@ import errno
 import os
 import threading
 import uuid
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 
@@ -47,6 +46,18 @@ async def test_a_follower_gets_what_is_there_and_what_is_appended_here_and_elsew
             if len(given) == 4:
                 break
     assert given == [0, 1, 2, 3]
+
+
+async def test_a_follower_that_is_cancelled_as_a_change_comes_ends(root: Path, open_store: StoreOpener) -> None:
+    make_conversation(root)
+    async with open_store(root) as store:
+        place = await store.get_place()
+        waiting = asyncio.create_task(store.wait_for_changes(place, wait_s=3))
+        await asyncio.sleep(0.5)
+        store.followers.notify(followers.EVERYTHING)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
 
 
 async def test_a_writer_in_the_process_wakes_who_waits_for_changes(root: Path, open_store: StoreOpener) -> None:
@@ -230,14 +241,13 @@ async def test_a_follower_of_an_idle_conversation_goes_on_polling_within_a_secon
 ) -> None:
     pauses: list[float] = []
 
-    async def pass_by(waiting: Coroutine[Any, Any, bool], timeout: float) -> None:  # noqa: ASYNC109 - asyncio's own
-        waiting.close()
-        pauses.append(timeout)
-        raise TimeoutError
+    def pass_by(pause: float) -> asyncio.Timeout:
+        pauses.append(pause)
+        return asyncio.timeout(0)
 
     make_conversation(root)
     async with open_store(root) as store, aclosing(store.follow(ONE)) as batches:
-        monkeypatch.setattr(followers, "asyncio", SimpleNamespace(wait_for=pass_by, Event=asyncio.Event))
+        monkeypatch.setattr(followers, "asyncio", SimpleNamespace(timeout=pass_by, Event=asyncio.Event))
         polls = 0
         async for _ in batches:
             polls += 1
