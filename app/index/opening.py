@@ -67,7 +67,9 @@ def examine_schema(settings: Settings) -> Schema:
     from .postgres.db_errors import ERRORS, explain  # noqa: PLC0415
 
     try:
-        shares_sessions, clock_ahead_s = server.shares_sessions(), own_host.measure_clock(server)
+        with server.connect() as connection:
+            shares_sessions = server.shares_sessions(connection)
+        clock_ahead_s = own_host.measure_clock(server)
     except ERRORS as error:
         raise explain(error, server.name) from error
     revision = migrations.read_revision(server)

@@ -168,5 +168,5 @@ async def test_the_doctor_tells_who_writes_the_clock_and_a_pooler(
     assert (await told("server clock"))[0] is Level.OK
     monkeypatch.setattr(own_host, "measure_clock", lambda _: -3.0)
     assert await told("server clock") == (Level.NOTE, "PostgreSQL's clock is 3.0 s behind this machine's")
-    monkeypatch.setattr(Server, "shares_sessions", lambda _: True)
+    monkeypatch.setattr(Server, "shares_sessions", lambda *_: True)
     assert await told("pooler") == (Level.PROBLEM, "a pooler shares sessions between connections")

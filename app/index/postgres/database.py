@@ -14,7 +14,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
+
+import psycopg
 
 from ...errors import IndexUnusable, StoreUnavailable
 from ...exclusive_rename import rename_exclusively
@@ -26,7 +28,7 @@ from ..hosts import COMMITTED
 from . import migrations
 from .db_errors import ERRORS, explain
 from .duties import Duties
-from .migrations import HEAD, VERSION_MIN, read_revision
+from .migrations import HEAD, VERSION_MIN, find_revision, read_revision
 from .own_host import PostgresHosts
 from .read_connection import PostgresReadConnection
 from .server import Server
@@ -37,6 +39,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _STATE = Sql("SELECT epoch || '.' || revision FROM revision", {})
+_STARTED = Sql("SELECT CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT)", {})
 _WORDLESS = Sql(
     "SELECT message.id FROM message LEFT JOIN message_words ON message_words.id = message.id"
     " WHERE message_words.id IS NULL LIMIT 1",
@@ -77,35 +80,18 @@ class Index(engine.Index):
 
     async def make_ready(self, timeout_s: float) -> None:
         """Make or upgrade the schema, and open the index."""
-        await asyncio.to_thread(self._require_sessions)
-        if await asyncio.to_thread(read_revision, self._server) != HEAD:
-            await asyncio.to_thread(partial(migrations.upgrade, self._server, wait_s=timeout_s))
-        await asyncio.to_thread(self._require_own)
+        await asyncio.to_thread(self._prepare, timeout_s)
         await self.open()
         await self.refresh_rebuilding()
 
-    def _require_sessions(self) -> None:
-        """Check that each connection has a session of its own, which has its schema, and messages of other hosts."""
-        try:
-            shared = self._server.shares_sessions()
-        except ERRORS as error:
-            raise explain(error, self.name) from error
-        if shared:
-            raise IndexUnusable(
-                f"the index {self.name} is behind a pooler that shares sessions between connections, with which "
-                "convstore cannot work; set its mode to session, or name the server itself in CONVSTORE_INDEX_URL"
-            )
-
-    def _require_own(self) -> None:
-        """Check that the index is of this conversations directory."""
+    def _prepare(self, timeout_s: float) -> None:
+        """Check that the server will do and that the index is of this directory. Make or upgrade the schema."""
         token = _read_token(self._root)
         try:
             with self._server.connect() as connection:
-                if connection.info.server_version < VERSION_MIN:
-                    raise IndexUnusable(
-                        f"the PostgreSQL server of the index {self.name} has version "
-                        f"{connection.info.server_version // 10_000}; convstore needs {VERSION_MIN // 10_000} or newer"
-                    )
+                self._require_usable(connection)
+                if find_revision(connection) != HEAD:
+                    migrations.upgrade(self._server, wait_s=timeout_s)
                 connection.execute("INSERT INTO store (id, token) VALUES (1, %s) ON CONFLICT DO NOTHING", (token,))
                 found = connection.execute("SELECT token FROM store").fetchone()
         except ERRORS as error:
@@ -116,18 +102,34 @@ class Index(engine.Index):
                 "with CONVSTORE_INDEX_SCHEMA"
             )
 
+    def _require_usable(self, connection: psycopg.Connection[Any]) -> None:
+        """Check the server's version, and that each connection has a session of its own.
+
+        A session has the schema, and gets messages of other hosts.
+        """
+        version = connection.info.server_version
+        if version < VERSION_MIN:
+            raise IndexUnusable(
+                f"the PostgreSQL server of the index {self.name} has version {version // 10_000}; "
+                f"convstore needs {VERSION_MIN // 10_000} or newer"
+            )
+        if self._server.shares_sessions(connection):
+            raise IndexUnusable(
+                f"the index {self.name} is behind a pooler that shares sessions between connections, with which "
+                "convstore cannot work; set its mode to session, or name the server itself in CONVSTORE_INDEX_URL"
+            )
+
     async def open(self) -> None:
         """Open the read connections."""
+        first = PostgresReadConnection(self._server)
         try:
-            with await asyncio.to_thread(self._server.connect) as connection:
-                row = connection.execute(
-                    "SELECT CAST(extract(epoch FROM pg_postmaster_start_time()) * 1000000 AS BIGINT)"
-                ).fetchone()
-        except ERRORS as error:
-            raise explain(error, self.name) from error
-        self._started_us = 1 if row is None else int(row[0])
+            [[self._started_us]] = await first.fetch_all(_STARTED)
+        except BaseException:
+            await first.close()
+            raise
         for pool in (self._light, self._heavy):
             pool.connections = [PostgresReadConnection(self._server) for _ in range(pool.size)]
+        self._light.connections[-1] = first  # the next read takes the last one
 
     @property
     def hosts(self) -> PostgresHosts:
@@ -147,7 +149,12 @@ class Index(engine.Index):
             pool.connections.clear()
         await self._watch.close()
         await asyncio.to_thread(self._duties.close)
-        await asyncio.to_thread(self._writer.close)
+        await asyncio.to_thread(self._close_writer)
+
+    def _close_writer(self) -> None:
+        """Close the write connection after the transaction that is under way, which may have no caller any more."""
+        with self._queue.turn(self._queue.ask()):
+            self._writer.close()
 
     def require_exists(self) -> None:
         """Do nothing: each statement says whether the server answers."""

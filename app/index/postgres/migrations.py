@@ -46,11 +46,17 @@ def read_revision(server: Server) -> str | None:
     """
     try:
         with server.connect() as connection:
-            row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
-    except (errors.UndefinedTable, errors.InvalidSchemaName):
-        return None
+            return find_revision(connection)
     except ERRORS as error:
         raise explain(error, server.name) from error
+
+
+def find_revision(connection: psycopg.Connection[tuple[Any, ...]]) -> str | None:
+    """Return the index's revision, or None if it has no schema yet. Raises psycopg.Error."""
+    try:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except (errors.UndefinedTable, errors.InvalidSchemaName):
+        return None
     return None if row is None else str(row[0])
 
 

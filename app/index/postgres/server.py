@@ -54,15 +54,15 @@ class Server(NamedTuple):
             raise
         return connection
 
-    def shares_sessions(self) -> bool:
-        """Whether several connections have one session, as behind a pooler that lends a session for a transaction.
+    def shares_sessions(self, one: psycopg.Connection[tuple[Any, ...]]) -> bool:
+        """Whether another connection has the session of this one, as behind a pooler that lends it for a transaction.
 
         Raises:
             psycopg.Error: the server cannot be reached, or refuses.
         """
         mark = secrets.token_hex(8)
-        with self.connect() as one, self.connect() as two:
-            one.execute("SELECT set_config('convstore.session', %s, false)", (mark,))
+        one.execute("SELECT set_config('convstore.session', %s, false)", (mark,))
+        with self.connect() as two:
             found = two.execute("SELECT current_setting('convstore.session', true)").fetchone()
         return found is not None and found[0] == mark
 
