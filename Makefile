@@ -23,7 +23,7 @@ TESTS = $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 test: .venv/dev
 	$(TESTS) $(if $(findstring tests/,$(PYTEST)),,-m "not long") $(PYTEST)
 
-# The long tests alone: samples of the long runs below, and tests with many processes.
+# The long tests alone: samples of the long runs below, tests with many processes, and those with PostgreSQL.
 long: .venv/dev
 	$(TESTS) -m long $(PYTEST)
 
@@ -91,9 +91,9 @@ hosts: .venv/dev
 	CONVSTORE_TEST_HOSTS=$(HOSTS) $(LONG) -rP tests/faults/test_host_storm.py
 
 .PHONY: engines
-# The suites whose stores have an index, with that index in PostgreSQL.
+# The tests with PostgreSQL alone: also the long ones, which the check runs only with SQLite.
 engines: .venv/dev
-	CONVSTORE_TEST_ENGINE=postgres $(TESTS) $(or $(PYTEST),$(addprefix tests/,index store api properties conformance))
+	CONVSTORE_TEST_ENGINE=postgres $(TESTS) $(PYTEST)
 
 .PHONY: creates
 # Compare all 18,875 requests to create a conversation with agent-server; OPENHANDS_PYTHON names a Python that has it.

@@ -24,7 +24,7 @@ from app.index.engine import Index
 from app.index.sqlite import migrations
 from tests.builders import make_conversation
 
-pytest_plugins = ["tests.engines", "tests.postgres", "tests.suites", "tests.untried", "tests.watchdog"]
+pytest_plugins = ["tests.postgres", "tests.engines", "tests.suites", "tests.untried", "tests.watchdog"]
 
 DATA = Path(__file__).parent / "data"
 PACKAGE = app.__name__

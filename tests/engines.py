@@ -1,26 +1,30 @@
-"""The database of the index in a test: SQLite; in the second half of a test that is marked `both_engines`, PostgreSQL.
+"""The database of the index in a test: SQLite; in the second half of a test of `SUITES`, PostgreSQL.
 
-With CONVSTORE_TEST_ENGINE=postgres (`make engines`), the stores of all tests have their index in PostgreSQL. Each test
-has a database of its own, a copy of one that the migrations made. Tests of something that only SQLite has are skipped
-by name, with the reason.
+A test without a directory has no second half, nor have those that are named here, with the reason. `make test` leaves
+the second halves to `make check`, which leaves those of long tests to `make engines`. That sets
+CONVSTORE_TEST_ENGINE=postgres: no test runs with SQLite then.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
+from tests.postgres import find_lack
+
 TESTS = Path(__file__).parent
-ENGINE = os.environ.get("CONVSTORE_TEST_ENGINE", "sqlite")
-_TEMPLATE = "convstore_template"
+SUITES = ("api", "conformance", "index", "properties", "store")
+_ALONE = os.environ.get("CONVSTORE_TEST_ENGINE") == "postgres"
+_DIRECTORY = {"tmp_path", "tmp_path_factory"}
+_OWN_INDEX = {"database", "live"}
+"""Fixtures that have an index in SQLite."""
 _SCHEMA = "convstore"
 
+_NO_INDEX = "it asks nothing of the index"
 _FILE = "the index is a file"
 _LOCK = "it takes a lock of the index's file"
 _TWO = "it opens two directories; in PostgreSQL, each needs a schema of its own"
@@ -29,7 +33,11 @@ _IN_PLACE = "in PostgreSQL, a rebuild works in place"
 _DAMAGED = "PostgreSQL refuses this damage"
 _COUNTED = "it counts the statements that SQLite runs"
 
-_OF_SQLITE: dict[str, str] = {
+ONLY_SQLITE: dict[str, str] = {
+    "api/access/": _NO_INDEX,
+    "api/across/test_base_path.py": _NO_INDEX,
+    "api/across/test_large_events.py": _NO_INDEX,
+    "api/across/test_leaving_clients.py": _NO_INDEX,
     "api/across/test_secrets.py": "it looks for secrets in the index's file",
     "api/across/test_subagents_of_conversations.py::test_a_fork_has_none_of_them_and_an_archive_all": _TWO,
     "api/routes/test_changes.py::test_a_stream_ends_with_a_line_in_the_log_when_the_index_fails": _FILE,
@@ -38,7 +46,10 @@ _OF_SQLITE: dict[str, str] = {
     "api/routes/test_metrics.py::test_metrics_answer_when_the_index_does_not": _FILE,
     "api/routes/test_server.py::test_it_is_not_ready_when_the_index": _FILE,
     "api/routes/test_sockets.py::test_an_error_of_the_store_closes_with_1013_and_the_client_may_come_back": _FILE,
-    "api/test_middleware.py::test_requests_are_logged_at_debug_and_failures_always": _FILE,
+    "api/test_auth.py": _NO_INDEX,
+    "api/test_headers.py": _NO_INDEX,
+    "api/test_middleware.py": _NO_INDEX,
+    "api/test_sessions.py": _NO_INDEX,
     "conformance/test_known_bugs_lists.py::test_bug_32_every_text_in_the_index_is_bounded": _FILE,
     "conformance/test_known_bugs_lists.py::test_bug_33_a_missing_root_stops_a_sync_and_erases_nothing": _FILE,
     "conformance/test_known_bugs_lists.py::test_bug_33_opening_a_conversation_of_a_lost_disk": _FILE,
@@ -65,6 +76,7 @@ _OF_SQLITE: dict[str, str] = {
     "store/admin/test_erase.py::test_a_fork_is_named": _FILE,
     "store/admin/test_erase.py::test_an_index_that_gets_busy_is_told_and_rebuilding_it_removes_the_rest": _FILE,
     "store/follow/test_background.py::test_it_waits_for_another_sync_and_then_does_its_own": _LOCK,
+    "store/follow/test_change_hints.py": _NO_INDEX,
     "store/follow/test_crash_recovery.py::test_a_dry_run_tells_which_runs_would_be_ended_and_writes_nothing": _COPIED,
     "store/follow/test_crash_recovery.py::test_a_navigation_is_never_undone": _COPIED,
     "store/follow/test_crash_recovery.py::test_a_run_ends_once_however_often_its_end_is_cut_off": _COPIED,
@@ -107,106 +119,107 @@ _OF_SQLITE: dict[str, str] = {
     "store/read/test_freshness.py::test_a_known_conversation_is_served_as_indexed_while": _LOCK,
     "store/read/test_freshness.py::test_opening_one_conversation_does_not_wait_for_another": _LOCK,
     "store/read/test_freshness.py::test_an_unchanged_conversation_is_found_with_one_statement_and_no_thread": _COUNTED,
+    "store/read/test_large_events.py": _NO_INDEX,
     "store/test_context.py::test_a_store_is_ready_while_its_directory_and_its_index_are_there": _FILE,
     "store/test_copies_beside_a_writer.py": _TWO,
+    "store/test_existence.py": _NO_INDEX,
     "store/test_linked_stores.py::test_an_index_behind_a_link_is_one_index": _FILE,
     "store/test_presence.py::test_a_server_that_starts_on_an_empty_mount_point_takes_it_for_a_new_store": _TWO,
+    "store/write/test_owner.py": _NO_INDEX,
     "store/write/test_saving_at_close.py::test_who_exports_and_imports_keeps_it_and_so_it_is_pruned_at_its_age": _TWO,
 }
-"""How the names of tests begin that are of SQLite alone, and why."""
+"""How the names of tests begin that have no second half, and why."""
 
-NewDatabase = Callable[[], AbstractContextManager[str]]
+Lend = Callable[[], AbstractContextManager[str]]
 
 
 @pytest.fixture(scope="session")
-def new_database(postgres_url: str) -> Iterator[NewDatabase]:
-    """A function that makes a database with an index as the migrations leave it, yields its URL, and drops it."""
-    import psycopg  # noqa: PLC0415 - need not be installed
-    from psycopg import sql  # noqa: PLC0415
+def lend_database(postgres_url: str) -> Iterator[Lend]:
+    """A function that yields the URL of a database with an empty index, which nobody else uses meanwhile."""
+    from tests.databases import Databases  # noqa: PLC0415 - psycopg need not be installed
 
-    from app.index.postgres import migrations  # noqa: PLC0415
-    from app.index.postgres.server import Server  # noqa: PLC0415
-
-    @contextmanager
-    def database(name: str, template: str) -> Iterator[str]:
-        named, source = sql.Identifier(name), sql.Identifier(template)
-        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(named, source))
-        try:
-            yield urlsplit(postgres_url)._replace(path=f"/{name}").geturl()
-        finally:
-            admin.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(named))
-
-    template = f"{_TEMPLATE}_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres_url, autocommit=True) as admin, database(template, "template1") as url:
-        migrations.upgrade(Server(url, _SCHEMA), wait_s=60)
-        yield lambda: database(f"test_{secrets.token_hex(8)}", template)
+    with closing(Databases(postgres_url)) as databases:
+        yield databases.lend
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _database_of_module(request: pytest.FixtureRequest) -> Iterator[str | None]:
-    """The database of the stores that all tests of a module share."""
-    if ENGINE == "sqlite":
-        yield None
-        return
-    new: NewDatabase = request.getfixturevalue("new_database")
-    with new() as url, pytest.MonkeyPatch.context() as patch:
-        _use(patch, url, _SCHEMA)
+@pytest.fixture(scope="module")
+def engine(request: pytest.FixtureRequest) -> str:
+    """The database of the index: "sqlite" or "postgres"."""
+    return getattr(request, "param", "sqlite")
+
+
+@pytest.fixture(scope="module")
+def _shared_index(request: pytest.FixtureRequest, engine: str) -> Iterator[str]:
+    """The index of a store that the tests of a module share: its URL in PostgreSQL, or ""."""
+    with _one(request, engine) as url, pytest.MonkeyPatch.context() as patch:
+        _use(patch, url)
         yield url
 
 
 @pytest.fixture(autouse=True)
-def engine(
-    request: pytest.FixtureRequest,
-    monkeypatch: pytest.MonkeyPatch,
-    _no_settings_from_outside: None,
-    _database_of_module: str | None,
-) -> Iterator[str]:
-    """The database of the index: "sqlite" or "postgres"."""
-    name: str = getattr(request, "param", ENGINE)
-    if name == "sqlite":
-        yield name
-    elif _database_of_module is None:
-        _use(monkeypatch, request.getfixturevalue("postgres_url"), request.getfixturevalue("schema"))
-        yield name
-    elif _shares_fixtures(request):
-        _use(monkeypatch, _database_of_module, _SCHEMA)
-        yield name
+def _index(
+    request: pytest.FixtureRequest, engine: str, monkeypatch: pytest.MonkeyPatch, _no_settings_from_outside: None
+) -> Iterator[None]:
+    """The index of the stores of a test."""
+    if "_shared_index" in request.fixturenames:
+        _use(monkeypatch, request.getfixturevalue("_shared_index"))
+        yield
     else:
-        new: NewDatabase = request.getfixturevalue("new_database")
-        with new() as url:
-            _use(monkeypatch, url, _SCHEMA)
-            yield name
+        with _one(request, engine) as url:
+            _use(monkeypatch, url)
+            yield
 
 
-def _use(patch: pytest.MonkeyPatch, url: str, schema: str) -> None:
-    patch.setenv("CONVSTORE_INDEX_URL", url)
-    patch.setenv("CONVSTORE_INDEX_SCHEMA", schema)
+@contextmanager
+def _one(request: pytest.FixtureRequest, engine: str) -> Iterator[str]:
+    if engine == "sqlite":
+        yield ""
+        return
+    lend: Lend = request.getfixturevalue("lend_database")
+    with lend() as url:
+        yield url
 
 
-def _shares_fixtures(request: pytest.FixtureRequest) -> bool:
-    """Whether a test has a fixture of its module, which may be an open store."""
-    known = [one[-1] for one in request.node._fixtureinfo.name2fixturedefs.values()]
-    shared = [one.func.__module__ for one in known if one.scope == "module"]
-    return any(name.startswith("tests.") and name != __name__ for name in shared)
+def _use(patch: pytest.MonkeyPatch, url: str) -> None:
+    if url:
+        patch.setenv("CONVSTORE_INDEX_URL", url)
+        patch.setenv("CONVSTORE_INDEX_SCHEMA", _SCHEMA)
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "both_engines: also run with an index in PostgreSQL; that half is long")
-
-
+@pytest.hookimpl(trylast=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if metafunc.definition.get_closest_marker("both_engines") is not None and ENGINE == "sqlite":
-        engines = ["sqlite", pytest.param("postgres", marks=[pytest.mark.long, pytest.mark.postgres])]
+    """Give a test its second half."""
+    fixtures = {*metafunc.fixturenames}
+    if (
+        _suite_of(metafunc.definition) in SUITES
+        and fixtures & _DIRECTORY
+        and not fixtures & _OWN_INDEX
+        and metafunc.definition.get_closest_marker("postgres") is None
+        and not find_lack()
+    ):
+        engines = [pytest.param("sqlite", id=pytest.HIDDEN_PARAM), pytest.param("postgres", marks=pytest.mark.postgres)]
         metafunc.parametrize("engine", engines, indirect=True)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if ENGINE == "sqlite":
-        return
-    for item in items:
-        name = str(item.path.relative_to(TESTS)) + item.nodeid[item.nodeid.index("::") :]
-        why = next((why for beginning, why in _OF_SQLITE.items() if name.startswith(beginning)), "")
-        if not why and "database" in getattr(item, "fixturenames", ()):
-            why = "it looks at SQLite's plans"
-        if why:
-            item.add_marker(pytest.mark.skip(reason=f"only with SQLite: {why}"))
+    """Take out the halves that are not to be run."""
+    items[:] = [item for item in items if _is_wanted(item)]
+
+
+def _is_wanted(item: pytest.Item) -> bool:
+    if item.get_closest_marker("postgres") is None:
+        return not _ALONE
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "engine" not in callspec.params:
+        return True
+    name = str(item.path.relative_to(TESTS)) + item.nodeid[item.nodeid.index("::") :].replace("-postgres]", "]")
+    is_long = item.get_closest_marker("long") is not None
+    if any(map(name.startswith, ONLY_SQLITE)) or (is_long and not _ALONE):
+        return False
+    item.add_marker("long")
+    return True
+
+
+def _suite_of(item: pytest.Item) -> str:
+    return item.path.relative_to(TESTS).parts[0]

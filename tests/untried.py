@@ -13,8 +13,10 @@ import pytest
 
 from tests.deploy.containers import CAN_CONFINE
 from tests.documents import ROOT
+from tests.engines import SUITES
 from tests.faults import networks
 from tests.faults.strace import is_usable
+from tests.postgres import find_lack
 from tests.pythons import MISSING
 
 
@@ -73,6 +75,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     lines = [f"{test.relative_to(ROOT)}, because {why}" for test, why in _LEFT_OUT.items()]
     if "OPENHANDS_PYTHON" not in os.environ:
         lines.append("the real agent-server and openhands-sdk, because OPENHANDS_PYTHON names no Python that has them")
+    if lack := find_lack():
+        lines.append(f"the suites {', '.join(SUITES)} with an index in PostgreSQL, because {lack}")
     if not networks.can_separate():
         lines.append(f"links of hosts to PostgreSQL that are cut, because {networks.WHY_NOT}")
     lines += [f"an installation with Python {version}, because there is none" for version in MISSING]

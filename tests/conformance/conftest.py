@@ -14,7 +14,9 @@ SERVERS = ["convstore", pytest.param("agent-server", marks=[needs_agent_server, 
 
 
 @pytest.fixture(scope="module", params=SERVERS)
-def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upstream]:
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, _shared_index: str
+) -> Iterator[Upstream]:
     """A server on a directory that the module's function `fill` fills first, if it has one."""
     fill = getattr(request.module, "fill", None)
     with upstream(cast(str, request.param), tmp_path_factory.mktemp("upstream"), fill) as running:

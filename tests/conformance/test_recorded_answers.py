@@ -142,7 +142,6 @@ def test_every_recorded_request_is_replayed_by_one_test() -> None:
     assert (len(REQUESTS), [r.path for r in chosen]) == (296, [r.path for r in REQUESTS])
 
 
-@pytest.mark.both_engines
 @pytest.mark.parametrize("routes", ROUTES)
 async def test_answers_are_the_recorded_ones(corpus: Path, routes: str) -> None:
     admits, number = ROUTES[routes]

@@ -94,7 +94,7 @@ class Others(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def others(tmp_path_factory: pytest.TempPathFactory, empty_index: Path) -> Iterator[Others]:
+def others(tmp_path_factory: pytest.TempPathFactory, empty_index: Path, _shared_index: str) -> Iterator[Others]:
     root = tmp_path_factory.mktemp("any-json") / "conversations"
     for number in (1, 2, 3):
         make_conversation(root, number)

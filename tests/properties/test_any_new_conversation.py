@@ -77,7 +77,7 @@ class Creating(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def creating(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Creating]:
+def creating(tmp_path_factory: pytest.TempPathFactory, _shared_index: str) -> Iterator[Creating]:
     root = tmp_path_factory.mktemp("any-new") / "conversations"
     root.mkdir()
     opening = ConversationStore.open(Settings(store=root))

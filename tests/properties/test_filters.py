@@ -6,7 +6,6 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import Any
@@ -24,7 +23,6 @@ from app.model.ids import ConversationId
 from app.model.page import COLUMN_ORDERS, SortOrder
 from app.store.follow.watcher import Watcher
 from tests.builders import BEGIN, make_id
-from tests.postgres import new_schema
 from tests.properties.plain_filter import (
     KINDS,
     MODELS,
@@ -69,17 +67,13 @@ class Filled:
     plain: list[Plain]
 
 
-@pytest.fixture(scope="module", params=["sqlite", pytest.param("postgres", marks=pytest.mark.long)])
-def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory, _shared_index: str) -> Iterator[Filled]:
     root = tmp_path_factory.mktemp("filters")
     make_store(root)
     plain = [read_plain(path) for path in sorted(root.iterdir())]
-    place: dict[str, Any] = {}
-    with ExitStack() as schemas, asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
-        if request.param == "postgres":
-            url = request.getfixturevalue("postgres_url")
-            place = {"index_url": url, "index_schema": schemas.enter_context(new_schema(url))}
-        opened = ConversationStore.open(Settings(store=root, timezone="UTC", **place))
+    with asyncio.Runner() as runner, pytest.MonkeyPatch.context() as patch:
+        opened = ConversationStore.open(Settings(store=root, timezone="UTC"))
         patch.setattr(conversation_list, "WALKED", 5)
         store = runner.run(opened.__aenter__())
         runner.run(store.sync())

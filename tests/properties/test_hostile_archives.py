@@ -44,7 +44,7 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+def place(tmp_path_factory: pytest.TempPathFactory, _shared_index: str) -> Iterator[Place]:
     around = tmp_path_factory.mktemp("hostile")
     root = around / "a" / "b" / "conversations"
     root.mkdir(parents=True)

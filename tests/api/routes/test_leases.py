@@ -15,8 +15,6 @@ from app import Settings
 from tests.builders import make_conversation, make_event, make_id
 from tests.conftest import serving
 
-pytestmark = pytest.mark.both_engines
-
 ONE = f"/api/conversations/{make_id(1)}"
 LEASE = f"{ONE}/lease"
 MINE: dict[str, Any] = {"owner": "me", "generation": 1}

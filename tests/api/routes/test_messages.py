@@ -19,8 +19,6 @@ from tests.builders import make_conversation, make_event, make_id, make_message_
 from tests.conftest import serving
 from tests.plain import plain
 
-pytestmark = pytest.mark.both_engines
-
 SEARCH = "/api/messages/search"
 LIST = "/api/conversations/search"
 COUNT = "/api/conversations/count"

@@ -13,8 +13,6 @@ from tests.builders import make_conversation, make_event, make_id, make_state
 from tests.conftest import serving
 from tests.model.test_costs import usage
 
-pytestmark = pytest.mark.both_engines
-
 SERIES = "/api/stats/series"
 
 

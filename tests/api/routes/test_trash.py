@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from app import Settings
 from tests.builders import make_conversation, make_id
 from tests.conftest import serving
-
-pytestmark = pytest.mark.both_engines
 
 ONE = f"/api/conversations/{make_id(1)}"
 

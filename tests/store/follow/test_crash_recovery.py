@@ -79,7 +79,7 @@ Crash = Callable[..., Path]
 
 
 @pytest.fixture(scope="module")
-def crashed(tmp_path_factory: pytest.TempPathFactory, empty_index: Path) -> Crash:
+def crashed(tmp_path_factory: pytest.TempPathFactory, empty_index: Path, _shared_index: str) -> Crash:
     """Give a store as a crash after some steps left it."""
     known: dict[tuple[str, ...], Path] = {}
 

@@ -181,7 +181,9 @@ CASES: list[tuple[str, Matches]] = [
 
 
 @pytest.fixture(scope="module")
-def store_path(pristine_corpus: Path, empty_index: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def store_path(
+    pristine_corpus: Path, empty_index: Path, tmp_path_factory: pytest.TempPathFactory, _shared_index: str
+) -> Path:
     """The corpus with odd texts beside it, and their index."""
     root = tmp_path_factory.mktemp("search") / "conversations"
     shutil.copytree(pristine_corpus, root)
