@@ -66,6 +66,8 @@ ONLY_SQLITE: dict[str, str] = {
     "index/test_conversation_rows.py::test_an_appended_event_takes_nine_statements": _COUNTED,
     "index/test_conversation_rows.py::test_a_remembered_row_is_read_again_only_after_a_change": _COUNTED,
     "properties/test_changes.py::test_a_follower_has_the_list_of_one_that_asks_again": _TWO,
+    "properties/test_machine.py::test_a_store_shows_what_it_must": _TWO,
+    "properties/test_machine.py::test_two_stores_on_one_directory_show_what_they_must": _TWO,
     "store/admin/test_archive_import.py::test_the_whole_corpus_comes_back_by_every_byte": _TWO,
     "store/admin/test_archive_import.py::test_damaged_conversations_come_back_as_they_are": _TWO,
     "store/admin/test_archive_import.py::test_a_zip_of_a_whole_store_brings_back_what_it_has": _TWO,
@@ -215,8 +217,8 @@ def _is_wanted(item: pytest.Item) -> bool:
     if callspec is None or "engine" not in callspec.params:
         return True
     name = str(item.path.relative_to(TESTS)) + item.nodeid[item.nodeid.index("::") :].replace("-postgres]", "]")
-    is_long = item.get_closest_marker("long") is not None
-    if any(map(name.startswith, ONLY_SQLITE)) or (is_long and not _ALONE):
+    is_left = item.get_closest_marker("long") is not None and not _ALONE
+    if is_left or any(map(name.startswith, ONLY_SQLITE)) or "agent-server" in callspec.params.values():
         return False
     item.add_marker("long")
     return True
