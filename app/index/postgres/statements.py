@@ -14,8 +14,8 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 from ..dialect import Sql, constants_of
 
-_LIMITS = ("row_limit", "walked", "facet_limit")
-"""The parameters that limit the rows of a page."""
+_LIMITS = ("row_limit", "walked")
+"""The parameters that limit the rows of a page. Facets count all rows, so their limit does not change the plan."""
 _WORDS = "%(tsquery)s"
 _DIALECT = PGDialect_psycopg()  # type: ignore[no-untyped-call]
 
