@@ -130,6 +130,8 @@ class Index(engine.Index):
         for pool in (self._light, self._heavy):
             pool.connections = [PostgresReadConnection(self._server) for _ in range(pool.size)]
         self._light.connections[-1] = first  # the next read takes the last one
+        self._duties.open()
+        self._writer.open()
 
     @property
     def hosts(self) -> PostgresHosts:

@@ -49,14 +49,21 @@ class Duties:
         self._names: set[str] = set()
         self._stop = threading.Event()
         self._beating: threading.Thread | None = None
+        self._closed = False
+
+    def open(self) -> None:
+        """Let duties be taken again after `close`."""
+        self._closed = False
 
     def take(self, name: str) -> bool:
-        """Take a duty, and return whether this object has it now. False if this object had it already.
+        """Take a duty, and return whether this object has it now. False if it had it already, or is closed.
 
         Raises:
             IndexUnusable: the server does not answer.
         """
         with self._guard:
+            if self._closed:  # meanwhile, as a thread goes on after its task was cancelled
+                return False
             try:
                 taken = self._execute(_TAKE, name).fetchone() is not None
             except ERRORS as error:
@@ -72,20 +79,25 @@ class Duties:
     def release(self, name: str) -> None:
         """Give up a duty. If the server does not answer, it becomes free by itself."""
         with self._guard, suppress(*ERRORS):
-            self._names.discard(name)
-            self._execute(_RELEASE, name)
+            if name in self._names:
+                self._names.discard(name)
+                self._execute(_RELEASE, name)
 
     def close(self) -> None:
-        """Give up all duties and close the connection."""
-        for name in list(self._names):
-            self.release(name)
-        self._stop.set()
+        """Give up all duties, take none any more, and close the connection."""
+        with self._guard:
+            self._closed = True
+            self._stop.set()
+            with suppress(*ERRORS):
+                for name in self._names:
+                    self._execute(_RELEASE, name)
+            self._names.clear()
+            if self._connected is not None:
+                self._connected.close()
+                self._connected = None
         if self._beating is not None:
             self._beating.join()
             self._beating = None
-        if self._connected is not None:
-            self._connected.close()
-            self._connected = None
 
     def _execute(self, text: str, name: str) -> psycopg.Cursor[tuple[Any, ...]]:
         if self._connected is None or self._connected.closed:

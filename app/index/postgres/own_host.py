@@ -8,6 +8,7 @@ CLOCK_BOOTTIME goes on meanwhile.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -98,6 +99,7 @@ class PostgresHosts:
         self._stop = threading.Event()
         self._asking: _Connection | None = None
         self._asking_lock = threading.Lock()
+        self._closed = False
 
     @property
     def dead(self) -> bool:
@@ -138,6 +140,8 @@ class PostgresHosts:
         return FoundHost(str(boot), not dead)
 
     def _ask(self, text: str, given: dict[str, object]) -> psycopg.Cursor[tuple[Any, ...]]:
+        if self._closed:  # meanwhile, as a thread goes on after its task was cancelled
+            raise psycopg.OperationalError("the index is closed")
         if self._asking is not None and not self._asking.closed:
             try:
                 return self._asking.execute(text, given)
@@ -169,9 +173,14 @@ class PostgresHosts:
         """End the heartbeat and the messages. The host counts as dead when no process of it has beaten for a while."""
         await self._notices.close()
         self._stop.set()
-        if self._asking is not None:
-            self._asking.close()
-            self._asking = None
+        await asyncio.to_thread(self._stop_asking)
+
+    def _stop_asking(self) -> None:
+        with self._asking_lock:
+            self._closed = True
+            if self._asking is not None:
+                self._asking.close()
+                self._asking = None
 
     def _beat(self) -> None:
         connection: _Connection | None = None

@@ -124,6 +124,7 @@ class Writer:
     def __init__(self, server: Server) -> None:
         self._server = server
         self._connected: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._closed = False
         self.losses = 0
         """How often the connection was lost and made again."""
 
@@ -159,7 +160,7 @@ class Writer:
             else:
                 return self._connected
         was_connected = self._connected is not None
-        self._connected = self._server.connect()
+        self._connected = self._connect()
         self._connected.execute(f"SET idle_in_transaction_session_timeout = {int(_SILENT_S * 1000)}")
         self.losses += was_connected
         try:
@@ -173,11 +174,21 @@ class Writer:
     def vacuum(self, tables: Iterable[str]) -> None:
         """Remove the remains of deleted rows of these tables."""
         if self._connected is None or self._connected.closed:
-            self._connected = self._server.connect()
+            self._connected = self._connect()
         for table in tables:
             self._connected.execute(pg.SQL("VACUUM {}").format(pg.Identifier(table)))
 
+    def _connect(self) -> psycopg.Connection[tuple[Any, ...]]:
+        if self._closed:  # meanwhile, as a thread goes on after its task was cancelled
+            raise psycopg.OperationalError("the index is closed")
+        return self._server.connect()
+
+    def open(self) -> None:
+        """Let transactions begin again after `close`."""
+        self._closed = False
+
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection. No transaction begins any more."""
+        self._closed = True
         if self._connected is not None:
             self._connected.close()
