@@ -231,7 +231,7 @@ def _measure_over_http(directory: Path, effort: Effort) -> list[Row]:
             rounds=effort.rounds,
         )
     one = Row("append over HTTP, to a bare route", "ms", times["own"], None, times["floor"])
-    eight = Row(f"the same, {_WRITERS} clients", "1/s", rates["own"], None, rates["floor"])
+    eight = Row(f"appends over HTTP, {_WRITERS} clients, to a bare route", "1/s", rates["own"], None, rates["floor"])
     return [bounded(one, over_floor=2.0), bounded(eight, under_floor=0.5)]
 
 
