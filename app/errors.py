@@ -219,7 +219,7 @@ class HostSilent(StoreError):
 
 
 class OutcomeUnknown(StoreError):
-    """The process learned during a write that it may not write. An event of the request may be in the log."""
+    """The process learned during a write that it may not write, or not any more. The change may have been made."""
 
     code = "outcome_unknown"
 

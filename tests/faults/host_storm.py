@@ -148,6 +148,7 @@ class Storm:
             "llm_message": {"role": "user", "content": content},
         }
         unclear, last_s = False, 0.0
+        before: list[str] = []
         while True:
             host = dice.choice(self.hosts)
             try:
@@ -161,9 +162,10 @@ class Storm:
                 if answer.is_success or (code == "event_exists" and unclear):
                     self.answers[told] += 1
                     return
-                assert answer.status_code in {503, 504} or code in _AGAIN, f"{host.name}: {answer.text}"
+                assert answer.status_code in {503, 504} or code in _AGAIN, f"{host.name}: {answer.text} after {before}"
                 unclear |= answer.status_code == 504
             self.answers[told] += 1
+            before.append(f"{host.name}: {told}")
             if self._over.is_set():
                 last_s = last_s or time.monotonic() + _LAST_S
                 assert time.monotonic() < last_s, f"{event_id} was not acknowledged: {told}"

@@ -19,9 +19,9 @@ from ...errors import (
     IndexBusy,
     IndexUnusable,
     InvalidConversation,
+    OutcomeUnknown,
     OwnershipLost,
     StoreError,
-    StoreUnavailable,
 )
 from ...files import fingerprint, layout, lease
 from ...files.fingerprint import UNTRUSTED
@@ -325,7 +325,9 @@ class ConversationWriter:
             if written.reread or self.behind:
                 self.behind = True
                 self.behind = not await self._reindex()
-        except (IndexBusy, IndexUnusable, StoreUnavailable) as index_error:
+        except (OutcomeUnknown, ConversationNotFound):
+            raise
+        except StoreError as index_error:
             self.behind = True
             log.warning("conversation %s is written, but not yet in the index: %s", self.id, index_error)
             written = written.with_warning(warning_of(index_error))
@@ -346,8 +348,9 @@ class ConversationWriter:
             return written, None
         if commit.error is None:
             self._known = commit.known
-        elif isinstance(commit.error, OwnershipLost):
+        elif isinstance(commit.error, OwnershipLost):  # after the files were written, so the change may stand
             self.lost = True
+            return written, OutcomeUnknown(str(commit.error))
         elif not isinstance(commit.error, IndexBusy | IndexUnusable):
             log.error("conversation %s is written; its files will be read for its rows", self.id, exc_info=commit.error)
             self.behind = True

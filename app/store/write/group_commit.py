@@ -180,6 +180,7 @@ def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
     if known.generation > commit.generation:
         return OwnershipLost(
             f"conversation {commit.id} was taken over (generation {known.generation} after {commit.generation}) "
-            "during this write; the new owner's files are valid. Open the conversation again"
+            "during this write, of which the new owner may have kept events or not; open the conversation again, and "
+            "send the same again with the same event ids"
         )
     return None

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app import ConversationStore
-from app.errors import ConversationNotFound, OwnershipLost
+from app.errors import ConversationNotFound, EventExists, OutcomeUnknown, OwnershipLost, QueryTooSlow
 from app.files import lease, liveness
 from app.files.layout import LAST_LEASE, LEASE
+from app.index import ownership
 from tests.builders import make_conversation, make_event, make_id, write_event
 from tests.conftest import StoreOpener
 from tests.store.helpers import ONE, is_rebuilt_equal, log_of, state_of
@@ -203,3 +205,35 @@ async def test_two_workers_go_on_under_one_new_lease(root: Path, open_store: Sto
         assert (len(log_of(path)), generation_of(path)) == (7, new)
         assert await is_rebuilt_equal(store)
     assert lease.find_holder(root, ONE) is None
+
+
+async def test_a_write_that_the_index_refuses_after_its_files_is_not_called_failed(
+    root: Path, open_store: StoreOpener
+) -> None:
+    make_conversation(root)
+    async with open_store(root) as store:
+        async with store.writer(ONE) as conversation:
+            await conversation.append(make_event(7))
+            await store.index.write(partial(ownership.set_dirty, conversation_id=ONE, owner="another", generation=1000))
+            with pytest.raises(OutcomeUnknown, match="was taken over"):
+                await conversation.append(make_event(8))
+        async with store.writer(ONE) as conversation:
+            with pytest.raises(EventExists):
+                await conversation.append(make_event(8))
+
+
+async def test_a_write_whose_rows_cannot_be_read_in_time_is_acknowledged_with_a_warning(
+    root: Path, open_store: StoreOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take_too_long() -> bool:
+        raise QueryTooSlow("the index took too long")
+
+    make_conversation(root)
+    async with open_store(root) as store, store.writer(ONE) as conversation:
+        await conversation.append(make_event(7))
+        conversation.behind = True
+        with monkeypatch.context() as slow:
+            slow.setattr(conversation, "_reindex", take_too_long)
+            assert "too long" in ((await conversation.append(make_event(8))).warning or "")
+        assert (await conversation.append(make_event(9))).warning is None
+        assert await is_rebuilt_equal(store)
