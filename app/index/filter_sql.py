@@ -84,7 +84,7 @@ _CLAUSES: dict[str, Clause] = {
     "title": _titled,
     "long title": _titled,
     "workspace": _is("workspace"),
-    "workspace_under": lambda column: (  # one range for the database index, in which `/p-old` is, but not below `/p`
+    "workspace_under": lambda column: (  # the first two are a range of the database index; the last leaves out `/p-old`
         (column("workspace") >= bindparam("workspace_under"))
         & (column("workspace") < bindparam("workspace_end"))
         & (

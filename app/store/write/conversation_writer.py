@@ -348,9 +348,8 @@ class ConversationWriter:
             return written, None
         if commit.error is None:
             self._known = commit.known
-        elif isinstance(commit.error, OwnershipLost):  # after the files were written, so the change may stand
+        elif isinstance(commit.error, OutcomeUnknown):
             self.lost = True
-            return written, OutcomeUnknown(str(commit.error))
         elif not isinstance(commit.error, IndexBusy | IndexUnusable):
             log.error("conversation %s is written; its files will be read for its rows", self.id, exc_info=commit.error)
             self.behind = True

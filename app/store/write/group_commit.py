@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ...errors import IndexUnusable, OwnershipLost
+from ...errors import IndexUnusable, OutcomeUnknown
 from ...index import conversation_rows, event_rows
 from ...index.connections import WriteConnection
 from ...index.conversation_rows import KnownRow, find_known_to_write
@@ -84,7 +84,7 @@ class GroupCommit:
         This thread writes no later commits, because its caller holds the turn of a conversation.
 
         Raises:
-            OwnershipLost: a later owner has already written the conversation's rows; this commit is not written.
+            OutcomeUnknown: a later owner has already written the conversation's rows; this commit is not written.
             IndexBusy, IndexUnusable: the index cannot be written to; the rows are read from the files later.
         """
         done = threading.Event()
@@ -178,9 +178,9 @@ def _find_refusal(commit: Commit, known: KnownRow | None) -> Exception | None:
     if known is None:
         return IndexUnusable(f"conversation {commit.id} is not in the index; it will be read from its files")
     if known.generation > commit.generation:
-        return OwnershipLost(
+        return OutcomeUnknown(  # the files are written, and the new owner may have read them
             f"conversation {commit.id} was taken over (generation {known.generation} after {commit.generation}) "
-            "during this write, of which the new owner may have kept events or not; open the conversation again, and "
-            "send the same again with the same event ids"
+            "during this write, so its events may be in the log; open the conversation again, and send the same again "
+            "with the same event ids"
         )
     return None
